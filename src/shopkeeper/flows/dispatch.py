@@ -98,9 +98,9 @@ class Dispatcher:
             case StartOver():
                 outcome = await self._start_over(handler, turn, step)
             case Proof():
-                outcome = await self._proofs.prove(handler, turn, step)
+                outcome = await self._proofs.prove(turn, step)
             case Enrolment():
-                outcome = await self._enrolments.enrol(handler, turn, step)
+                outcome = await self._enrolments.enrol(turn, step)
             case CredentialChange() | TraitsChange():
                 outcome = await self._changes.apply(handler, turn, step)
             case Verified():

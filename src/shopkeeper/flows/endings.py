@@ -69,6 +69,7 @@ class FlowEndings:
         settled = await self._completion.settle(signed_in) if signed_in is not None else None
         return Completed(
             flow=turn.flow,
+            ended_as=handler.name,
             identity=identity,
             next=self._return.after(handler.settings.after, method=method, return_to=turn.flow.return_to),
             signed_in=settled,

@@ -14,13 +14,13 @@ from shopkeeper.flows.endings import FlowEndings, shows_verification
 from shopkeeper.flows.flow import Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Turn
-from shopkeeper.flows.missing_traits import REGISTRATION, MissingTraits
+from shopkeeper.flows.missing_traits import MissingTraits
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, Diverted
 from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.rejections import ANOTHER_ACCOUNT, rejections_shown
-from shopkeeper.flows.sign_in_requests import SignInRequests, confirmed_identity, hooks_for
+from shopkeeper.flows.sign_in_requests import SignInRequests, confirmed_identity, ends_as
 from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.signin.completion import SignInCompletion
 from shopkeeper.storage.database import Unit
@@ -61,36 +61,36 @@ class Enrolments:
         self._clock = clock
         self._verifications = verifications
 
-    async def enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed | Diverted:
+    async def enrol(self, turn: Turn, enrolment: Enrolment) -> Completed | Diverted:
         """Create the identity, and sign it in where the flow does that; or ask for what is missing: traits, or the
         proof of the account that has the address.
 
         The answer reveals that an identifier is taken only where the missing session would reveal it anyway, or where
-        the enrolment has verified it. Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
+        the enrolment has verified it. An enrolment in a login ends as a registration (`ends_as`). Never call it while a
+        transaction is open. Raises as `Dispatcher.dispatch` does.
         """
         if confirmed_identity(turn) is not None:
             told = WRONG if enrolment.provider is None else ANOTHER_ACCOUNT
             raise await self._writer.rejected(turn, SubmissionRejected(message(told)))
-        if turn.flow.kind == LOGIN:
-            if not (self._registrar.enabled and self._opener.offers(REGISTRATION)):
-                raise await self._writer.rejected(turn, SubmissionRejected(message(NO_ACCOUNT)))
-            # What follows is a registration: its hooks, its settings, and its rule of who gets a session.
-            handler = self._opener.handler(REGISTRATION)
+        kind = ends_as(turn, enrolment)
+        if turn.flow.kind != kind and not (self._registrar.enabled and self._opener.offers(kind)):
+            raise await self._writer.rejected(turn, SubmissionRejected(message(NO_ACCOUNT)))
+        handler = self._opener.handler(kind)
         wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
         if wrong:
             collision = await self._collisions.by_verified_address(enrolment, schema_id=turn.flow.schema_id)
             if collision is not None:
-                return await self._link(handler, turn, collision)
+                return await self._link(turn, collision)
             return await self._missing.ask(turn, enrolment, wrong)
         if turn.query or turn.flow.kind == LOGIN:
             await self._registrar.count(enrolment, schema_id=turn.flow.schema_id, client=turn.caller.client)
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
-            enrolment, schema_id=turn.flow.schema_id, flow=hooks_for(turn, enrolment), client=turn.caller.client
+            enrolment, schema_id=turn.flow.schema_id, flow=kind, client=turn.caller.client
         )
         collision = self._collisions.collision(admission, signs_in=signs_in)
         if collision is not None:
-            return await self._link(handler, turn, collision)
+            return await self._link(turn, collision)
 
         opener, mailed = self._verifications, frozenset[str]()
         if opener is not None:
@@ -101,11 +101,11 @@ class Enrolments:
 
         return await self._registrar.retried(admission, register, signs_in=signs_in)
 
-    async def _link(self, handler: FlowHandler, turn: Turn, collision: Collision) -> Completed | Diverted:
+    async def _link(self, turn: Turn, collision: Collision) -> Completed | Diverted:
         proof = self._collisions.proof(collision)
         if proof is None:
             return await self._collisions.ask(turn, collision)
-        return await self._proofs.prove(handler, turn, proof, link=pending_link(collision))
+        return await self._proofs.prove(turn, proof, link=pending_link(collision))
 
     async def _registered(
         self,
@@ -129,7 +129,7 @@ class Enrolments:
                     wished_language=turn.caller.wished_language,
                     signs_in=signs_in,
                 )
-                await self._writer.finish(unit, turn.flow, enrolment.attempt)
+                await self._writer.finish(unit, turn.flow, enrolment.attempt, ended_as=handler.name)
                 sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
                 identity, shown = await self._endings.verify_later(
                     unit, turn, identity, mailed=mailed, csrf=csrf, real=admission.owner is None
@@ -147,12 +147,9 @@ class Enrolments:
                     )
                 else:
                     asked = shown if shows_verification(handler, enrolment.method) else ()
-                    await self._writer.lead_on(unit, turn, _next_flow(asked, sign_in))
+                    await self._writer.lead_on(unit, turn, _next_flow(asked, sign_in), ended_as=handler.name)
         done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
         done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
-        if signed_in is None and turn.flow.kind == LOGIN:
-            # A login has no answer without a session.
-            done = replace(done, flow=replace(done.flow, kind=REGISTRATION))
         return replace(done, sign_in=sign_in)
 
     async def _offered_sign_in(

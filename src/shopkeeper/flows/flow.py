@@ -37,7 +37,7 @@ PENDING_LINK: Final = "_link"
 STANDING: Final = "standing"
 """The key in what is kept of a pending link of the message that says what the flow is for."""
 LED_TO: Final = "led_to"
-"""The key in a flow's context of the flow that has taken its place."""
+"""The key in a flow's context of what has become of it: the flow that has taken its place, or how it has ended."""
 
 
 class FlowType(StrEnum):
@@ -142,6 +142,11 @@ class Flow:
         come to."""
         standing = self.remembered(PENDING_LINK).get(STANDING)
         return (Message.from_wire(standing), *self.messages) if standing else self.messages
+
+    @property
+    def ended_as(self) -> str:
+        """The kind of flow whose end that of this one was, where it has ended by a callback."""
+        return str(self.remembered(LED_TO).get("as", self.kind))
 
     @property
     def follower(self) -> bytes | None:

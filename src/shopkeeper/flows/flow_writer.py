@@ -39,22 +39,31 @@ class FlowWriter:
             stored = await self.store(unit, flow)
         return FlowInvalid(stored)
 
-    async def finish(self, unit: Unit, flow: Flow, last: LastAttempt | None = None) -> None:
+    async def finish(
+        self, unit: Unit, flow: Flow, last: LastAttempt | None = None, *, ended_as: str | None = None
+    ) -> None:
         """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`, and
-        `AttemptsUsedUp` where a submission that counts as an attempt comes too late."""
+        `AttemptsUsedUp` where a submission that counts as an attempt comes too late.
+
+        `ended_as` is the kind of flow whose end it is, which is kept where it is another one than that of the form."""
         now = self._clock.now()
         if last is None:
-            is_first = await store.finish(unit, flow.id, now)
+            other = ended_as if ended_as != flow.kind else None
+            is_first = await store.finish(unit, flow, now, ended_as=other)
         else:
             is_first = await self._attempts.finish(unit, flow.id, now, last=last)
         if not is_first:
             raise finished(flow)
 
-    async def lead_on(self, unit: Unit, turn: Turn, to: tuple[str, UUID] | None) -> None:
+    async def lead_on(
+        self, unit: Unit, turn: Turn, to: tuple[str, UUID] | None, *, ended_as: str | None = None
+    ) -> None:
         """Keep with a flow that has ended by a callback, and without a session, where it has led to, for a browser that
-        comes back once more (`repeated_callbacks.py`). See `store.lead_on`."""
+        comes back once more (`repeated_callbacks.py`): the kind and the id of the flow that goes on in its place; None
+        where the browser goes where a flow of the kind `ended_as` leads."""
         if turn.query and not turn.by_link:
-            await store.lead_on(unit, turn.flow, to)
+            led = {"kind": to[0], "id": str(to[1])} if to is not None else {"end": True}
+            await store.keep_led_to(unit, turn.flow, {**led, "as": ended_as or turn.flow.kind})
 
     async def rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""

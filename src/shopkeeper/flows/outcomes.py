@@ -17,6 +17,8 @@ class Completed:
     """The flow has ended.
 
     Args:
+        ended_as: the kind of flow whose end this is, and whose answer follows; the form may be of another one
+            (`ends_as`).
         next: the URL that the browser goes to.
         follow: the flow that the browser goes to instead of `next`, such as settings after recovery.
         continue_with: what the client can show next.
@@ -25,6 +27,7 @@ class Completed:
     """
 
     flow: Flow
+    ended_as: str
     identity: Identity
     next: str
     signed_in: SignedIn | None = None

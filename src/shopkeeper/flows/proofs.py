@@ -15,12 +15,12 @@ from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings
 from shopkeeper.flows.flow import Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
-from shopkeeper.flows.handler import FlowHandler, SendsVerification, Turn
+from shopkeeper.flows.handler import SendsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, FlowInvalid
 from shopkeeper.flows.pending_links import PendingLink
 from shopkeeper.flows.rejections import refused_links, rejections_shown
-from shopkeeper.flows.sign_in_requests import SignInRequests, hooks_for
+from shopkeeper.flows.sign_in_requests import SignInRequests, ends_as
 from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal
@@ -67,20 +67,20 @@ class Proofs:
         self._verifications = verifications
         self._privileged_for = privileged_for
 
-    async def prove(
-        self, handler: FlowHandler, turn: Turn, proof: Proof, *, link: PendingLink | None = None
-    ) -> Completed:
+    async def prove(self, turn: Turn, proof: Proof, *, link: PendingLink | None = None) -> Completed:
         """Sign in, or elevate the session; add `link`, or the credential that waits for this proof in the flow.
+
+        A proof in a registration ends as a login (`ends_as`).
 
         Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
         """
-        hooked = hooks_for(turn, proof)
-        await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
+        handler = self._opener.handler(ends_as(turn, proof))
+        await self._completion.before(HookSubject(handler.name, proof.method, proof.identity_id, turn.caller.client))
         sends = isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
         mailed = await self._mailed_to(turn, proof.identity_id) if sends else frozenset[str]()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
-                await self._writer.finish(unit, turn.flow, proof.attempt)
+                await self._writer.finish(unit, turn.flow, proof.attempt, ended_as=handler.name)
                 link = link or self._collisions.pending(turn.flow, proof)
                 signed_in = await self._signed_in(unit, turn, proof, linked=link.upstream if link is not None else None)
                 if link is not None:

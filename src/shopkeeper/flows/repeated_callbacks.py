@@ -99,7 +99,7 @@ class RepeatedCallbacks:
                 await handler.may_go_on(unit, flow, caller)
         except (SessionAlreadyAvailable, FlowExpired):
             if caller.session is not None or flow.silent or flow.led_to_end:
-                return LedOn(flow, self._landing(handler, flow, method))
+                return LedOn(flow, self._landing(flow, method))
             return await self._in_its_place(flow, method)
         return Updated(await self._told(flow, reason("left_again", _LEFT_AGAIN)) if _awaits(flow) else flow)
 
@@ -121,8 +121,9 @@ class RepeatedCallbacks:
             await unit.write(*store.keeping(shown))
         return shown
 
-    def _landing(self, handler: FlowHandler, flow: Flow, method: str) -> str:
-        return self._return.after(handler.settings.after, method=method, return_to=flow.return_to)
+    def _landing(self, flow: Flow, method: str) -> str:
+        after = self._handlers[flow.ended_as].settings.after
+        return self._return.after(after, method=method, return_to=flow.return_to)
 
 
 def _awaits(flow: Flow) -> bool:

@@ -23,7 +23,7 @@ class SignInRequests:
         """Return the request of a step that signs in."""
         caller = turn.caller
         return SignInRequest(
-            flow=hooks_for(turn, step),
+            flow=ends_as(turn, step),
             store=turn.flow.store,
             client=caller.client,
             replacing=caller.session or caller.former,
@@ -46,9 +46,10 @@ _TURNS_INTO: Mapping[type[Proof | Enrolment | Unverified], Mapping[str, str]] = 
 }
 
 
-def hooks_for(turn: Turn, step: Proof | Enrolment | Unverified) -> str:
-    """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
-    an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
+def ends_as(turn: Turn, step: Proof | Enrolment | Unverified) -> str:
+    """Return the kind of flow whose end this is: whose hooks run, whose settings count, and whose answer and return
+    address follow. The step decides, not the form: a registration form that signs in to an existing account ends as a
+    login, and a login form that registers as a registration, as in the contract."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
 
 

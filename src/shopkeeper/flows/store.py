@@ -174,11 +174,9 @@ async def callback_answered(unit: Unit, flow_id: UUID) -> None:
     await unit.write(update(flows).where(*come).values(callback_state=None))
 
 
-async def lead_on(unit: Unit, flow: Flow, to: tuple[str, UUID] | None) -> None:
-    """Keep with a flow that has ended the kind and the id of the one that goes on in its place; None where the browser
-    goes where the flow leads, without a session."""
-    led = {**flow.context, LED_TO: {"kind": to[0], "id": str(to[1])} if to is not None else {"end": True}}
-    await unit.write(update(flows).where(flows.c.id == flow.id).values(context=led))
+async def keep_led_to(unit: Unit, flow: Flow, led: Mapping[str, Any]) -> None:
+    """Keep with a flow that has ended where it has led to (`Flow.led_to`, `led_to_end`, `ended_as`)."""
+    await unit.write(update(flows).where(flows.c.id == flow.id).values(context={**flow.context, LED_TO: led}))
 
 
 async def take_for_app(unit: Unit, state: bytes, *, method: str, return_to: bytes) -> Flow | None:
@@ -219,9 +217,14 @@ async def take_session(unit: Unit, flow: Flow) -> bool:
     return (await unit.write(taken.values(**nothing))).rowcount == 1
 
 
-async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
-    """End a flow; return False where it has ended before. The database decides, so that a flow is used once."""
-    return (await unit.write(_UNFINISHED, {"of_flow": flow_id, "finished_at": at})).rowcount == 1
+async def finish(unit: Unit, flow: Flow, at: datetime, *, ended_as: str | None = None) -> bool:
+    """End a flow, and keep the kind that it has ended as, if that is given; return False where it has ended before. The
+    database decides, so that a flow is used once."""
+    values = {"of_flow": flow.id, "finished_at": at}
+    if ended_as is not None:
+        context = {**flow.context, LED_TO: {"as": ended_as}}
+        return (await unit.write(_UNFINISHED.values(context=context), values)).rowcount == 1
+    return (await unit.write(_UNFINISHED, values)).rowcount == 1
 
 
 async def finish_counted(unit: Unit, flow_id: UUID, at: datetime) -> int | None:

@@ -261,7 +261,7 @@ class OutcomeResponses:
 
     def _native_success(self, done: Completed) -> dict[str, object]:
         token = done.signed_in.token if done.signed_in else None
-        own = self._flow_responses[done.flow.kind].success(self._serializers, done)
+        own = self._flow_responses[done.ended_as].success(self._serializers, done)
         further = [*self._continue_with(done.flow, done.continue_with), *(own.pop("continue_with", None) or ())]
         shown = {"session_token": token} if token else {}
         return {**shown, **self._session_of(done.signed_in), **own, "continue_with": further or None}
@@ -271,7 +271,7 @@ class OutcomeResponses:
             *self._continue_with(done.flow, done.continue_with),
             {"action": "redirect_browser_to", "redirect_browser_to": done.next},
         ]
-        own = self._flow_responses[done.flow.kind].success(self._serializers, done)
+        own = self._flow_responses[done.ended_as].success(self._serializers, done)
         return {**self._session_of(done.signed_in), **own, "continue_with": further}
 
     def _continue_with(self, flow: Flow, actions: Sequence[ContinueWith]) -> list[Wire]:
