@@ -2,14 +2,17 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import ReturnToApp
 from shopkeeper.flows import store
 from tests.attacks.scene import Browser, csrf_of, new_address
+from tests.credentials.social import social_stage
 from tests.flows.conftest import JSON, Stage, Staging
 from tests.flows.test_callbacks import (
     ACCOUNT,
@@ -119,6 +122,23 @@ class TestLater:
                     assert answer.headers["location"] == f"https://app.test/{place}"
                 browser.cookies.delete("ory_kratos_session")
 
+    async def test_the_form_says_why_where_an_address_is_to_be_verified_first(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        flows = {
+            "login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}},
+            "verification": {"enabled": True},
+        }
+        async with social_stage(sqlite_dsn, tmp_path, clock, selfservice={"flows": flows}) as stage:
+            await stage.customer("ada@example.org", ("idp", "alice"))
+            browser = await stage.scene.browser()
+            flow = await browser.open_flow("login")
+            back = stage.back(await stage.leave(browser, flow, provider="idp"))
+            assert "/verification?flow=" in (await browser.get(back)).headers["location"]
+            shown = await stage.flow_after(browser, await browser.get(back))
+            assert (shown["id"], messages(shown)) == (flow["id"], [REASON])
+            assert await browser.whoami() is None
+
     @pytest.mark.parametrize("cookie", ["none", "its own"])
     async def test_another_browser_is_refused(self, stage: Stage, cookie: str) -> None:
         browser, other = await stage.scene.browser(), await stage.scene.browser()
@@ -211,3 +231,15 @@ class TestLookingAhead:
         assert (ahead.headers.get_list("set-cookie"), stage.provider.questions) == ([], 0)
         assert (await browser.get(back)).headers["location"] == ACCOUNT
         assert browser.cookies.get(CALLBACK_COOKIE)
+
+    async def test_signs_nobody_out(self, stage: Stage) -> None:
+        """Regression: a page that fetched its links ahead signed its visitors out."""
+        browser = await stage.scene.browser()
+        await browser.sign_up(new_address())
+        link = (await browser.get("/self-service/logout/browser")).json()["logout_url"]
+        assert (await browser.head(link)).status_code == 200
+        ahead = await browser.get(link, headers={"sec-purpose": "prefetch"})
+        assert (ahead.status_code, ahead.headers["x-error-code"]) == (503, "link_looked_ahead")
+        assert await browser.whoami() is not None
+        await browser.get(link)
+        assert await browser.whoami() is None

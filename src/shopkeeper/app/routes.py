@@ -317,6 +317,7 @@ def _self_service(
         base_url=serializers.base_url,
         max_body=max_body,
         leaving=leaving.instead_of,
+        refused_page=refused_page,
     )
     with_providers = (
         SilentSignOnRoutes(silent_sign_on=silent_sign_on, callers=callers, cookies=cookies, error_page=error_page),

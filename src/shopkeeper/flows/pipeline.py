@@ -30,6 +30,7 @@ from shopkeeper.errors import (
     SessionRefreshRequired,
     TooManyRequests,
     Unauthenticated,
+    VerifiedAddressRequired,
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
@@ -267,8 +268,12 @@ class Pipeline:
             return await self._lead_to_app(back, back.code, method, query)
         try:
             return await self._return_from(back, method, query)
-        except FlowRefused:
-            await self._callbacks.answered(back.flow)
+        except FlowRefused as refused:
+            if isinstance(refused.refusal, VerifiedAddressRequired):
+                # The first request leads to the mail's code; those that come later have only this form to say it.
+                await self.show_reason(back.flow, Submission(), refusal=refused.refusal)
+            else:
+                await self._callbacks.answered(back.flow)
             raise
 
     async def finish_for_app(self, flow: Flow, caller: Caller) -> Completed | RedirectedAway | Flow:

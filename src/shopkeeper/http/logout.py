@@ -23,6 +23,7 @@ from shopkeeper.http.error_page import ErrorPage
 from shopkeeper.http.requests import parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, json_response, redirect
 from shopkeeper.http.selfservice import Leaving
+from shopkeeper.http.speculation import RefusedPage, is_speculative, refuse_speculative
 from shopkeeper.storage.database import Database
 
 PROVIDER_LOGOUT: Final = "provider_logout"
@@ -43,6 +44,7 @@ class LogoutRoutes:
         base_url: str,
         max_body: int,
         leaving: Leaving,
+        refused_page: RefusedPage,
     ) -> None:
         self._database = database
         self._logout = logout
@@ -52,6 +54,7 @@ class LogoutRoutes:
         self._base_url = base_url
         self._max_body = max_body
         self._leaving = leaving
+        self._refused_page = refused_page
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -70,6 +73,11 @@ class LogoutRoutes:
         return json_response({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
 
     async def _by_link(self, request: Request, caller: Caller) -> Response:
+        """Sign out by a link of a page. Browsers that fetch a page's links ahead sign nobody out."""
+        if request.method == "HEAD":
+            return empty_response(200)
+        if is_speculative(request):
+            return refuse_speculative(request, self._refused_page)
         query = request.query_params
         async with self._database.unit() as unit:
             signed_out = await self._logout.by_link(
