@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.flows import store
+from shopkeeper.identity.values import Via
 from shopkeeper.openid.errors import ProviderError
 from tests.attacks.scene import HTML, PASSWORD, Browser, new_address
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
@@ -351,3 +353,34 @@ class TestAnotherAddressThanTheProviders:
         assert answer.status_code == 303
         identity = (await browser.get("/sessions/whoami")).json()["identity"]
         assert [(each["value"], each["verified"]) for each in identity["verifiable_addresses"]] == [(typed, False)]
+
+
+class TestTheAccountPage:
+    """What it says where there is no password."""
+
+    async def test_says_that_a_password_has_ended_that_was_set_before_the_address_was_confirmed(
+        self, stage: SocialStage
+    ) -> None:
+        """Regression: an account with a link was said to have no password, as if it had never had one."""
+        ada = await stage.customer(ADA, password=PASSWORD)
+        entry = {"provider": "idp", "subject": "alice", "issuer": stage.idp.issuer}
+        async with stage.scene.application.infrastructure.database.unit() as unit:
+            known = await stage.identities.lock(unit, ada.id)
+            owned = await stage.identities.apply_proof(unit, known, verified=[(Via.EMAIL, ADA)], takes_over=True)
+            linked = {"oidc": NewCredential("oidc", {"providers": [entry]}, ["idp:alice"])}
+            await stage.identities.change_locked_credentials(unit, owned, linked, actor="test", client_ip=None)
+        page = await account_page(stage)
+        assert "one that was set before its address was confirmed has ended" in page
+
+    async def test_says_that_a_password_can_be_chosen_where_there_never_was_one(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        page = await account_page(stage)
+        assert "You can choose one to sign in with it as well." in page
+        assert "has ended" not in page
+
+
+async def account_page(stage: SocialStage) -> str:
+    """Return the account page of the person who signs in at the provider."""
+    browser = await stage.scene.browser()
+    await stage.arrive(browser)
+    return (await browser.get("/account", headers={"accept": HTML}, follow_redirects=True)).text

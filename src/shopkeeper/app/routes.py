@@ -72,6 +72,7 @@ from shopkeeper.http.token_exchange import TokenExchangeRoutes
 from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
 from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
+from shopkeeper.identity.withdrawals import Withdrawals
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
@@ -388,6 +389,7 @@ def _pages(
         callers=callers,
         sessions=accounts.sessions,
         identities=accounts.identities,
+        withdrawals=Withdrawals(infrastructure.audit),
         reads=EngineReads(infrastructure.database, commerce.engines, commerce.stores),
         courier=commerce.courier,
         devices=commerce.devices,

@@ -32,10 +32,10 @@ from shopkeeper.identity.reader import NO_IDENTITY, IdentityReader
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
+from shopkeeper.identity.withdrawals import CREDENTIALS_CHANGED, SET_BEFORE_VERIFIED
 from shopkeeper.languages.choice import storable
 from shopkeeper.storage.database import Unit
 
-_CREDENTIALS_CHANGED: Final = "identity.credentials_changed"
 _GIVES_ACCESS: Final = ("credentials", "verifiable_addresses", "recovery_addresses")
 
 
@@ -265,7 +265,7 @@ class Identities(IdentityReader):
         with uniqueness():
             after = await self._store.update(unit, before, after)
         details = {"types": sorted(changes)}
-        change = Change(_CREDENTIALS_CHANGED, after.id, actor, client_ip, changed=["credentials"], details=details)
+        change = Change(CREDENTIALS_CHANGED, after.id, actor, client_ip, changed=["credentials"], details=details)
         await self._publisher.changed(unit, change, before, after, spare=spare_session)
         return after
 
@@ -417,7 +417,7 @@ class Identities(IdentityReader):
             return identity
         after = await self._store.update(unit, identity, after)
         if unproven:
-            action, details = _CREDENTIALS_CHANGED, {"types": unproven, "reason": "set before any address was verified"}
+            action, details = CREDENTIALS_CHANGED, {"types": unproven, "reason": SET_BEFORE_VERIFIED}
             change = Change(action, identity.id, actor, client_ip, changed=["credentials"], details=details)
             await self._publisher.changed(unit, change, identity, after)
         elif taken_over:  # there are sessions without them: of codes that went to an address that has been replaced

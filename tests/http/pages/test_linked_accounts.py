@@ -20,7 +20,9 @@ from tests.http.pages.test_golden_forms import flow_of
 NOW = datetime(2026, 3, 14, 15, 9, tzinfo=UTC)
 
 
-def account_page(nodes: Sequence[Node], *, language: str = "en", provider: str | None = None) -> str:
+def account_page(
+    nodes: Sequence[Node], *, language: str = "en", provider: str | None = None, has_password: bool = True
+) -> str:
     """Render the account page of a settings flow with these nodes, in a session that began at a provider."""
     forms = forms_by_group(nodes, action="/self-service/settings?flow=1", csrf_token="masked")
     device = Device("1", "Firefox · Linux", "", NOW, NOW, current=True, provider=provider)
@@ -32,7 +34,8 @@ def account_page(nodes: Sequence[Node], *, language: str = "en", provider: str |
         "wrong": False,
         "devices": [device],
         "addresses": (),
-        "has_password": True,
+        "has_password": has_password,
+        "password_ended": False,
         "orders": [],
         "older": None,
         "newer": None,

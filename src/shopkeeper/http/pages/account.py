@@ -21,6 +21,7 @@ from shopkeeper.http.pages.layout import PageLayout, Place, masked
 from shopkeeper.http.pages.linked_accounts import GROUP as LINKED
 from shopkeeper.http.pages.linked_accounts import linked_accounts
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.withdrawals import Withdrawals
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
@@ -45,6 +46,7 @@ class AccountPages:
         pipeline: Pipeline,
         sessions: Sessions,
         identities: Identities,
+        withdrawals: Withdrawals,
         reads: EngineReads,
         layout: PageLayout,
         place: Place,
@@ -54,6 +56,7 @@ class AccountPages:
         self._pipeline = pipeline
         self._sessions = sessions
         self._identities = identities
+        self._withdrawals = withdrawals
         self._reads = reads
         self._layout = layout
         self._place = place
@@ -105,10 +108,13 @@ class AccountPages:
         async with self._database.reading() as unit:
             identity = await self._identities.require(unit, session.identity.id, credentials=True)
             devices = await self._devices(unit, session)
+            has_password = "password" in identity.factors
+            ended = not has_password and await self._withdrawals.ended(unit, identity.id, "password")
         return {
             "devices": devices,
             "addresses": identity.verifiable_addresses,
-            "has_password": "password" in identity.factors,
+            "has_password": has_password,
+            "password_ended": ended,
         }
 
     async def _devices(self, unit: Unit, current: Session) -> Sequence[Device]:

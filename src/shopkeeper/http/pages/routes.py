@@ -33,6 +33,7 @@ from shopkeeper.http.pages.shown_providers import ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.withdrawals import Withdrawals
 from shopkeeper.notify.courier import Courier
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
@@ -99,6 +100,7 @@ class PageRoutes:
         callers: CallerReader,
         sessions: Sessions,
         identities: Identities,
+        withdrawals: Withdrawals,
         reads: EngineReads,
         courier: Courier,
         devices: NewDevices,
@@ -135,6 +137,7 @@ class PageRoutes:
             pipeline=pipeline,
             sessions=sessions,
             identities=identities,
+            withdrawals=withdrawals,
             reads=reads,
             layout=layout,
             place=place,
