@@ -9,6 +9,7 @@ from shopkeeper.credentials.steps import NewCredential, UpstreamSession
 from shopkeeper.crypto import KeyRing, new_id
 from shopkeeper.flows.flow import Flow, FlowType
 from shopkeeper.flows.pending_links import PURPOSE, PendingLink, PendingLinks, without_link
+from shopkeeper.identity.values import Via
 from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
 from shopkeeper.ui.messages import message
 
@@ -28,7 +29,11 @@ def flow(clock: StoppedClock) -> Flow:
     return Flow(new_id(), "login", "default", FlowType.BROWSER, "https://shop.test/", now, now, now, now)
 
 
-@pytest.mark.parametrize("link", [LINK, replace(LINK, upstream=UPSTREAM)], ids=["alone", "with a provider's session"])
+@pytest.mark.parametrize(
+    "link",
+    [LINK, replace(LINK, upstream=UPSTREAM), replace(LINK, verified=((Via.EMAIL, "ada@example.org"),))],
+    ids=["alone", "with a provider's session", "with a verified address"],
+)
 def test_come_back_as_they_were_kept(links: PendingLinks, flow: Flow, link: PendingLink) -> None:
     assert links.of(links.keeping(flow, link, standing=TOLD)) == link
 

@@ -64,6 +64,27 @@ class TestAnOwner:
         await stage.arrive(again)
         assert await again.whoami() == str(ada.id)
 
+    @pytest.mark.parametrize("verified", [True, False], ids=["verified there", "not verified there"])
+    async def test_who_links_has_the_address_verified_as_the_provider_says(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, verified: bool
+    ) -> None:
+        """Regression: the account page asked to confirm an address that the provider had verified, until the next
+        sign-in. The password stays, because its owner has just proven it."""
+        async with social_stage(sqlite_dsn, tmp_path, clock) as stage:
+            ada = await stage.customer(ADA, password=PASSWORD)
+            browser = await stage.scene.browser()
+            answer = await stage.arrive(browser, email=ADA, email_verified=verified)
+            flow = await stage.flow_after(browser, answer)
+            answer = await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
+            [shown] = answer.json()["session"]["identity"]["verifiable_addresses"]
+            assert (shown["value"], shown["verified"]) == (ADA, verified)
+            [seen] = (await browser.get("/sessions/whoami")).json()["identity"]["verifiable_addresses"]
+            assert seen["verified"] is verified
+            after = await stage.read(ada)
+            assert (after.email_verified, {"oidc", "password"} <= after.credentials.keys()) == (verified, True)
+            again = await stage.scene.browser()
+            assert (await again.sign_in(ADA)).status_code == 200
+
     async def test_proves_the_account_by_another_provider(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("other", "ada"))
         browser = await stage.scene.browser()

@@ -195,7 +195,8 @@ class Collisions:
         return link if link is not None and link.identity_id == proof.identity_id else None
 
     async def link(self, unit: Unit, turn: Turn, link: PendingLink, signed_in: SignedIn) -> SignedIn:
-        """Add the credential to the account that this unit has locked and signed in, and tell its owner by mail.
+        """Add the credential to the account that this unit has locked and signed in, and tell its owner by mail. What
+        the provider has verified is verified now, as at each sign-in with it.
 
         Raises `FlowInvalid` where another account has got the credential meanwhile, or this one cannot have it: the
         flow continues without it.
@@ -213,7 +214,7 @@ class Collisions:
         if identity is None or not isinstance(method, LinkingMethod):
             raise SubmissionRejected(message(4010002))
         try:
-            return await self._identities.change_locked_credentials(
+            linked = await self._identities.change_locked_credentials(
                 unit,
                 identity,
                 {link.credential.type: method.linked_to(identity, link.credential)},
@@ -223,6 +224,10 @@ class Collisions:
             )
         except Conflict as taken:
             raise SubmissionRejected(message(OF_ANOTHER), filled=False) from taken
+        # No takeover: whoever proved the account has set its password, and has the address as well.
+        return await self._identities.apply_proof(
+            unit, linked, verified=link.verified, actor=str(identity.id), client_ip=client.ip
+        )
 
 
 def pending_link(collision: Collision) -> PendingLink:
@@ -230,7 +235,7 @@ def pending_link(collision: Collision) -> PendingLink:
     enrolment = collision.enrolment
     [credential] = enrolment.credentials
     label = enrolment.link.label if enrolment.link is not None else enrolment.method
-    return PendingLink(collision.owner.id, credential, label, enrolment.upstream)
+    return PendingLink(collision.owner.id, credential, label, enrolment.upstream, tuple(enrolment.verified))
 
 
 def _proven(enrolment: Enrolment, owner: Identity) -> Collision | None:

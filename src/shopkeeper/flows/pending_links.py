@@ -13,6 +13,7 @@ import msgspec
 from shopkeeper.credentials.steps import NewCredential, UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.flows.flow import PENDING_LINK, STANDING, Flow
+from shopkeeper.identity.extraction import Address
 from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
 from shopkeeper.ui.messages import Message
 
@@ -27,12 +28,14 @@ class PendingLink:
     Args:
         label: what mails call it.
         upstream: the provider's session that it came from, None where there is none.
+        verified: the addresses that the provider has verified.
     """
 
     identity_id: UUID
     credential: NewCredential
     label: str
     upstream: UpstreamSession | None = None
+    verified: tuple[Address, ...] = ()
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -41,6 +44,7 @@ class _Sealed(msgspec.Struct, frozen=True):
     credential: NewCredential
     label: str
     upstream: UpstreamSession | None = None
+    verified: tuple[Address, ...] = ()
 
 
 class PendingLinks:
@@ -55,7 +59,7 @@ class PendingLinks:
 
     def keeping(self, flow: Flow, link: PendingLink, *, standing: Message) -> Flow:
         """Return the flow with a pending link, and the message that says so as long as it is pending."""
-        whole = msgspec.json.encode(_Sealed(link.credential, link.label, _bounded(link.upstream)))
+        whole = msgspec.json.encode(_Sealed(link.credential, link.label, _bounded(link.upstream), link.verified))
         sealed = self._keys.seal_text(whole, context=_bound_to(flow, link.identity_id))
         kept = {"identity_id": str(link.identity_id), "sealed": sealed, STANDING: standing.to_wire()}
         return flow.remembering(PENDING_LINK, kept)
@@ -71,7 +75,7 @@ class PendingLinks:
             link = msgspec.json.decode(whole, type=_Sealed)
         except (Unsealable, msgspec.DecodeError):  # sealed with a secret that is gone, or by an earlier version
             return None
-        return PendingLink(identity_id, link.credential, link.label, link.upstream)
+        return PendingLink(identity_id, link.credential, link.label, link.upstream, link.verified)
 
 
 def without_link(flow: Flow) -> Flow:
