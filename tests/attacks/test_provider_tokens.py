@@ -207,9 +207,10 @@ class TestBackChannelLogout:
             assert token not in answer.text
             assert await browser.whoami() is not None, (header, changed)
 
-    async def test_a_logout_token_ends_the_sessions_once(self, federation: Federation) -> None:
+    @pytest.mark.parametrize("header", [{"typ": "logout+jwt"}, {"typ": "JWT"}, {}])
+    async def test_a_logout_token_ends_the_sessions_once(self, federation: Federation, header: dict[str, Any]) -> None:
         browser, good = await self._signed_in(federation)
-        token = federation.provider.sign(good, header={"typ": "logout+jwt"})
+        token = federation.provider.sign(good, header=header)
         assert (await self._send(federation, token)).status_code in {200, 204}
         assert await browser.whoami() is None
 

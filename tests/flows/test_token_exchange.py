@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper import crypto
 from shopkeeper.clock import StoppedClock
+from shopkeeper.flows.rejections import ANOTHER_ACCOUNT
 from tests.attacks.scene import CART, PASSWORD, ask, fill_cart, new_address, set_cookies, visit
 from tests.flows.conftest import Stage
 from tests.flows.test_callbacks import CALLBACK_COOKIE, messages, query_of
@@ -385,7 +386,7 @@ class TestASessionOfTheApp:
         app = await begin(stage, query=f"{WITH_CODE}&refresh=true", x_session_token=token)
         stage.provider.says("proof", subject="bea")
         answer = await app.exchange(await app.come_back())
-        assert (answer.status_code, messages(answer.json())) == (422, [4000006])
+        assert (answer.status_code, messages(answer.json())) == (422, [ANOTHER_ACCOUNT])
 
     async def test_that_is_presented_ends(self, stage: Stage) -> None:
         await stage.customer("ada")
