@@ -70,13 +70,14 @@ class Proofs:
     async def prove(self, turn: Turn, proof: Proof, *, link: PendingLink | None = None) -> Completed:
         """Sign in, or elevate the session; add `link`, or the credential that waits for this proof in the flow.
 
-        A proof in a registration ends as a login (`ends_as`).
-
-        Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
+        A proof in a registration ends as a login (`ends_as`). One that nobody has asked for (`Flow.silent`) sends no
+        mail to verify addresses, and shows no verification. Never call it while a transaction is open. Raises as
+        `Dispatcher.dispatch` does.
         """
         handler = self._opener.handler(ends_as(turn, proof))
-        await self._completion.before(HookSubject(handler.name, proof.method, proof.identity_id, turn.caller.client))
-        sends = isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
+        silent, client = turn.flow.silent, turn.caller.client
+        await self._completion.before(HookSubject(handler.name, proof.method, proof.identity_id, client, silent=silent))
+        sends = not silent and isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
         mailed = await self._mailed_to(turn, proof.identity_id) if sends else frozenset[str]()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):

@@ -36,6 +36,7 @@ class SignInRequests:
             kept=self._keeping.choice(turn.flow, caller),
             session_id=turn.flow.exchange_session if turn.app_waits else None,
             waits_until=turn.flow.expires_at if turn.app_waits else None,
+            silent=turn.flow.silent,
         )
 
 

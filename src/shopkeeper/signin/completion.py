@@ -59,6 +59,7 @@ class SignInRequest:
         waits_until: when the session ends unless an app comes for it before (`hand_over`); None for the session of the
             caller itself.
         session_id: the id of such a session.
+        silent: whether nobody has asked to sign in, so that a refusal leaves everything as it was: it has no effect.
     """
 
     flow: str
@@ -75,6 +76,7 @@ class SignInRequest:
     origin: HookOrigin | None = None
     waits_until: datetime | None = None
     session_id: UUID | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class SignInCompletion:
 
         Raises `InvalidCredentials` where the proof is no longer valid, `IdentityDisabled`, or a hook's refusal.
         """
-        await self.before(HookSubject(request.flow, proof.method, proof.identity_id, request.client))
+        subject = HookSubject(request.flow, proof.method, proof.identity_id, request.client, silent=request.silent)
+        await self.before(subject)
         async with self.transaction() as unit:
             signed_in = await self.complete(unit, proof, request)
         return await self.settle(signed_in)
@@ -146,7 +149,7 @@ class SignInCompletion:
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
             answer = await hook(subject)
             if isinstance(answer, Refuse):
-                await self._commit(answer, blocked=subject)
+                await self._commit(answer.without_effect() if subject.silent else answer, blocked=subject)
                 raise answer.error
             if answer is not None:
                 changed, subject = answer, replace(subject, traits=answer)
@@ -178,7 +181,7 @@ class SignInCompletion:
             raise TypeError("no hook of this sign-in requires a verified address")
         refuse = required.refusal(unverified, origin)
         subject = unverified.identity.id if unverified.identity is not None else None
-        if refuse.shown is None or not in_form:
+        if not request.silent and (refuse.shown is None or not in_form):
             await self._commit(refuse)
         async with self._database.unit() as unit:
             await self._record_refusal(unit, subject, unverified.method, request.client, refuse.error)
@@ -289,7 +292,7 @@ class SignInCompletion:
         for hook in self._hooks.after.get((request.flow, method), ()):
             refused = await hook(unit, session=started.session, origin=origin)
             if refused is not None:
-                raise HookRefused(refused)
+                raise HookRefused(refused.without_effect() if request.silent else refused)
         merged = await self._cart_merger.within(
             unit, started.session, guest=request.guest, hint=request.hint, knows_customer=started.since_change
         )

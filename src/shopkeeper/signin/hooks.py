@@ -7,7 +7,7 @@ A hook refuses by returning `Refuse`: its effect commits in a unit of its own, t
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -36,6 +36,10 @@ class Refuse:
     effect: Effect | None = None
     before: Callable[[], Awaitable[bool]] | None = None
     shown: int | None = None
+
+    def without_effect(self) -> "Refuse":
+        """Return the refusal alone."""
+        return replace(self, effect=None, before=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,14 @@ class HookRefused(Exception):
 @dataclass(frozen=True, slots=True)
 class HookSubject:
     """The identity that signs in or registers. A new one has its real id already; `traits` are those that would be
-    stored."""
+    stored. `silent` as in `SignInRequest`."""
 
     flow: str
     method: str
     identity_id: UUID
     client: Client
     traits: Mapping[str, Any] = field(default_factory=dict)
+    silent: bool = False
 
 
 class BlockingHook(Protocol):
