@@ -9,6 +9,8 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.address_proofs import AddressProofs
 from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.collisions import Collisions
+from shopkeeper.flows.departures import PURPOSE as DEPARTURES
+from shopkeeper.flows.departures import Departures
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.endings import FlowEndings
 from shopkeeper.flows.enrolments import Enrolments
@@ -83,6 +85,9 @@ def build_dispatcher(
         opener=opener,
         keeping=keeping,
         clock=clock,
+        departures=Departures(
+            database, writer=writer, keys=KeyRing(settings.secrets.for_sealing(), purpose=DEPARTURES)
+        ),
         proofs=proofs,
         enrolments=Enrolments(
             completion=commerce.completion,

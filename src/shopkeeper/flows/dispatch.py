@@ -6,7 +6,6 @@ redirects and replaces flows itself; what ends a flow has a file for each step.
 
 from dataclasses import replace
 
-from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import mailed_nodes
 from shopkeeper.credentials.by_mail import WRONG
@@ -18,7 +17,6 @@ from shopkeeper.credentials.steps import (
     Proof,
     Redirect,
     StartOver,
-    SubmissionRejected,
     TraitsChange,
     Unverified,
     Verified,
@@ -28,7 +26,7 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.address_proofs import AddressProofs
 from shopkeeper.flows.asking_guest import remembering_guest
 from shopkeeper.flows.attempts import AttemptsUsedUp
-from shopkeeper.flows.carried import carrying
+from shopkeeper.flows.departures import Departures
 from shopkeeper.flows.enrolments import Enrolments
 from shopkeeper.flows.flow import Flow, FlowState, FlowType
 from shopkeeper.flows.flow_writer import FlowWriter
@@ -36,11 +34,10 @@ from shopkeeper.flows.followers import forgetting_code
 from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
-from shopkeeper.flows.outcomes import FlowOutcome, RedirectedAway, Replaced, Updated
+from shopkeeper.flows.outcomes import FlowOutcome, Replaced, Updated
 from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrants import remembering_account
 from shopkeeper.flows.rejections import refused_links, rejections_shown
-from shopkeeper.flows.token_exchange import exchanges, leaving
 from shopkeeper.storage.database import Database
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import csrf_node
@@ -56,6 +53,7 @@ class Dispatcher:
         writer: FlowWriter,
         opener: FlowOpener,
         keeping: KeepSignedIn,
+        departures: Departures,
         proofs: Proofs,
         enrolments: Enrolments,
         address_proofs: AddressProofs,
@@ -66,6 +64,7 @@ class Dispatcher:
         self._writer = writer
         self._opener = opener
         self._keeping = keeping
+        self._departures = departures
         self._proofs = proofs
         self._enrolments = enrolments
         self._address_proofs = address_proofs
@@ -94,7 +93,7 @@ class Dispatcher:
             case Ask():
                 outcome = await self._ask(handler, turn, step)
             case Redirect():
-                outcome = await self._redirect(turn, step)
+                outcome = await self._departures.leave(turn, step)
             case StartOver():
                 outcome = await self._start_over(handler, turn, step)
             case Proof():
@@ -133,25 +132,6 @@ class Dispatcher:
                 if ask.effect is not None:
                     await ask.effect(unit)
         return Updated(stored, status=ask.status)
-
-    async def _redirect(self, turn: Turn, step: Redirect) -> RedirectedAway:
-        """Redirect the browser, which a cookie binds to the flow; the codes of an app that waits take its place."""
-        cookie = None
-        if not exchanges(turn.flow):
-            cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
-        try:
-            kept = carrying(turn.flow, turn.submission)
-        except SubmissionRejected as too_large:
-            raise await self._writer.rejected(turn, too_large) from too_large
-        left = replace(
-            leaving(kept.remembering(turn.method, step.context), turn.caller),
-            callback_method=turn.method,
-            callback_state=crypto.digest(turn.callback.state),
-            callback_binding=crypto.digest(cookie) if cookie is not None else None,
-        )
-        async with self._database.unit() as unit:
-            stored = await self._writer.store(unit, left)
-        return RedirectedAway(stored, step.url, cookie)
 
     async def _start_over(self, handler: FlowHandler, turn: Turn, step: StartOver) -> Replaced:
         async with self._database.unit() as unit:
