@@ -11,6 +11,7 @@ case a taken one gets the answer of a free one after the same work, and its owne
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
@@ -207,8 +208,10 @@ class Registrar:
     async def prove(
         self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]
     ) -> Ask | Redirect | StartOver | Enrolment:
-        """Validate the traits, unless the method brings its own, count the attempt, and return the method's step. Only
-        reads.
+        """Validate the traits, count the attempt, and return the method's step. Only reads.
+
+        A method that brings its own traits is asked first, and its enrolment is counted once it is known whose it is:
+        before that there is no name, and all such attempts would count as those of one.
 
         Raises `SubmissionRejected` with all mistakes at once, `TooManyRequests` or `Busy`.
         """
@@ -216,9 +219,12 @@ class Registrar:
         schema, method = self._schemas.require(schema_id), self.methods.get(method_name)
         if isinstance(method, BringsTraits) and method.brings_traits:
             known = Traits(schema.id, traits, NOTHING_EXTRACTED)
-        else:
-            _require_whole(schema, traits, method, asked.submitted)
-            known = Traits(schema.id, traits, schema.extract(traits))
+            brought = await method.submit_registration(unit, replace(asked, traits=known))
+            if isinstance(brought, Enrolment) and not self.mistakes(brought, schema_id=schema.id):
+                await self.count(brought, schema_id=schema.id, client=asked.client, always=True)
+            return brought
+        _require_whole(schema, traits, method, asked.submitted)
+        known = Traits(schema.id, traits, schema.extract(traits))
         if method is None:
             raise SubmissionRejected(message(4010003))
         async with self._counted(known.extracted, asked.client) as verdict:
@@ -248,11 +254,11 @@ class Registrar:
             Admission(enrolment, new, owner=None, notified=False, mailed=await self._may_mail(new, client))
         )
 
-    async def count(self, enrolment: Enrolment, *, schema_id: str | None, client: Client) -> None:
-        """Count an enrolment that no registration form has led to, as `prove` counts those of forms.
+    async def count(self, enrolment: Enrolment, *, schema_id: str | None, client: Client, always: bool = False) -> None:
+        """Count an enrolment whose traits the method has brought, as `prove` counts those that were typed.
 
-        It may find out which addresses have an account, unless it has verified its own: then it is not counted, because
-        somebody may come back more than once. Raises `TooManyRequests`.
+        It may find out which addresses have an account, unless it has verified its own: then it is counted only for the
+        client's address, if `always`, because somebody may come back more than once. Raises `TooManyRequests`.
         """
         extracted = self._schemas.require(schema_id).extract(enrolment.traits)
         verified = {normalise_identifier(value) for _, value in enrolment.verified}
@@ -261,6 +267,8 @@ class Registrar:
         if not {*names, *values} <= verified:
             async with self._counted(extracted, client) as verdict:
                 verdict.reached = True
+        elif always:
+            await self._throttle.spend(client.ip)
 
     async def owned(self, admission: Admission) -> Admission:
         """Return the admission with the account that has one of its identifiers now."""
@@ -350,8 +358,12 @@ class Registrar:
 
         A verdict counts when the registration has ended, because we may still be too busy to create the identity.
         """
-        subject = next((identifier for known in extracted.identifiers.values() for identifier in known), "")
-        slot, verdict = await self._throttle.check(subject, ip=client.ip), _Verdict()
+        subject, verdict = _subject(extracted), _Verdict()
+        if subject is None:
+            await self._throttle.spend(client.ip)
+            yield verdict
+            return
+        slot = await self._throttle.check(subject, ip=client.ip)
         try:
             yield verdict
         except BaseException:  # a mistake in the form, or too busy: no verdict, so the attempt is given back
@@ -400,6 +412,13 @@ class _Verdict:
     """Whether an attempt to register has ended, with success or failure, and not with another form."""
 
     reached: bool = False
+
+
+def _subject(extracted: Extracted) -> str | None:
+    """Return the name that an attempt is counted for; None where the traits have none."""
+    names = (name for known in extracted.identifiers.values() for name in known)
+    addresses = (value for _, value in (*extracted.verifiable, *extracted.recovery))
+    return next(chain(names, addresses), None)
 
 
 def trait_errors(violations: Sequence[Violation]) -> list[FieldError]:
