@@ -635,6 +635,28 @@ class TestImports:
         [entry] = credential["config"]["providers"]
         assert entry == {"provider": "idp", "subject": "alice", "issuer": stage.idp.issuer}
 
+    async def test_a_credential_is_taken_as_it_is_exported(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        admin = await stage.scene.admin()
+        where = f"/admin/identities/{ada.id}"
+        read = (await admin.get(f"{where}?include_credential=oidc&include_credential=password")).json()
+        assert (await admin.delete(where)).status_code == 204
+        given = {name: read["credentials"][name] for name in ("oidc", "password")}
+        assert {"type", "identifiers", "version", "created_at", "updated_at"} <= given["oidc"].keys()
+        body = {"schema_id": "default", "traits": read["traits"], "credentials": given}
+        made = await admin.post("/admin/identities", json=body)
+        assert made.status_code == 201, made.text
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert await browser.whoami() == made.json()["id"]
+        assert (await sign_in(await stage.scene.native(), ADA)).status_code == 200
+
+    async def test_identifiers_that_are_given_claim_nothing(self, stage: SocialStage) -> None:
+        account = {"config": {"providers": [{"provider": "idp", "subject": "alice"}]}, "identifiers": ["idp:eve"]}
+        body = {"schema_id": "default", "traits": {"email": ADA}, "credentials": {"oidc": account}}
+        made = await (await stage.scene.admin()).post("/admin/identities", json=body)
+        assert made.json()["credentials"]["oidc"]["identifiers"] == ["idp:alice"]
+
     async def test_an_account_has_one_identity(self, stage: SocialStage) -> None:
         account = {"provider": "idp", "subject": "alice"}
         assert (await self._imported(stage, account)).status_code == 201

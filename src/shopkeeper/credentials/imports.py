@@ -21,6 +21,18 @@ Importer = Callable[[Any], Awaitable[NewCredential]]
 _T = TypeVar("_T")
 
 
+class Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A credential as an admin submits it. What one has when it is read, and nobody sets, is accepted and ignored, so
+    that a credential can be imported as it was exported: identifiers follow from its config or from the traits.
+    """
+
+    type: Any = None
+    identifiers: Any = None
+    version: Any = None
+    created_at: Any = None
+    updated_at: Any = None
+
+
 class PasswordConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A password, or its hash."""
 
@@ -29,7 +41,7 @@ class PasswordConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     use_password_migration_hook: bool = False
 
 
-class GivenPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class GivenPassword(Given, forbid_unknown_fields=True, kw_only=True):
     """A password credential as an admin submits it."""
 
     config: PasswordConfig
@@ -57,7 +69,7 @@ class OidcConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     providers: Annotated[list[ProviderAccount], msgspec.Meta(min_length=1, max_length=MOST_LINKED)]
 
 
-class GivenOidc(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class GivenOidc(Given, forbid_unknown_fields=True, kw_only=True):
     """A social sign-in credential as an admin submits it."""
 
     config: OidcConfig
