@@ -102,10 +102,25 @@ def test_apple_has_a_key_in_place_of_a_secret(read: Callable[..., Settings]) -> 
     assert only(read(APPLE)).client_secret is None
 
 
-def test_the_providers_of_a_method_that_is_off_are_not_offered(write: Write) -> None:
-    text = yaml.safe_dump({"selfservice": {"methods": {"oidc": {"config": {"providers": [IDP]}}}}})
+UNFINISHED = {"id": "google", "provider": "google", "client_id": "", "client_secret": "", "mapper_url": ""}
+
+
+@pytest.mark.parametrize("off", [{}, {"enabled": False}, {"enabled": "false"}])
+@pytest.mark.parametrize("provider", [IDP, UNFINISHED, {"id": "", "provider": ""}])
+def test_the_providers_of_a_method_that_is_off_are_neither_offered_nor_looked_at(
+    write: Write, provider: dict[str, Any], off: dict[str, Any]
+) -> None:
+    base = "https://auth.shop.example/"
+    method = {**off, "config": {"base_redirect_uri": base, "providers": [provider]}}
+    text = yaml.safe_dump({"selfservice": {"methods": {"oidc": method}}})
     oidc = load([write(text)], {}, dev=True, demo=False).selfservice.methods.oidc
-    assert (oidc.providers, len(oidc.config.providers)) == ((), 1)
+    assert (oidc.enabled, oidc.providers, oidc.config.base_redirect_uri) == (False, (), base)
+
+
+def test_switching_the_method_on_looks_at_them(write: Write) -> None:
+    text = yaml.safe_dump({"selfservice": {"methods": {"oidc": {"config": {"providers": [UNFINISHED]}}}}})
+    with pytest.raises(SettingsError, match="client_id"):
+        load([write(text)], {"SELFSERVICE_METHODS_OIDC_ENABLED": "true"}, dev=True, demo=False)
 
 
 def test_hooks_and_return_addresses_after_social_sign_in_are_in_effect(write: Write) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from shopkeeper.openid.preset import Preset
 from shopkeeper.openid.presets import PRESETS
@@ -17,6 +17,7 @@ _ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,64}", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*", re.ASCII)
 _ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+[^\s#]*", re.ASCII)
 _TENANT: Final = re.compile(r"[A-Za-z0-9.-]{1,255}", re.ASCII)
+_SWITCH: Final = TypeAdapter(bool)
 _APPLE_KEY: Final = ("apple_team_id", "apple_private_key_id", "apple_private_key")
 
 
@@ -197,6 +198,14 @@ def _is_set(secret: SecretStr | None) -> bool:
     return secret is not None and bool(secret.get_secret_value())
 
 
+def _is_on(given: Any) -> bool:
+    """Return whether a switch is on; also for a value that is none, which is told as such."""
+    try:
+        return _SWITCH.validate_python(given)
+    except ValidationError:
+        return True
+
+
 class OpenIDConfig(Section):
     """The providers."""
 
@@ -225,6 +234,15 @@ class OpenIDMethod(Section):
 
     enabled: bool = Field(default=False, description="Whether customers may sign in with other providers' accounts")
     config: OpenIDConfig = OpenIDConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unused_providers(cls, section: Any) -> Any:
+        """Leave out the providers while the method is off: files that prepare it have values that are still to come."""
+        config = section.get("config") if isinstance(section, dict) else None
+        if not isinstance(config, dict) or _is_on(section.get("enabled", False)):
+            return section
+        return {**section, "config": {name: value for name, value in config.items() if name != "providers"}}
 
     @property
     def providers(self) -> tuple[OpenIDProvider, ...]:
