@@ -79,6 +79,17 @@ class TestForms:
             ("unlink", "idp", 1050003, {"provider": "Example IdP"}),
         ]
 
+    async def test_settings_of_an_app_unlink_and_do_not_link(self, stage: SocialStage) -> None:
+        """The system's browser does not come back to the app's session."""
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        app = await stage.scene.native()
+        app.headers["x-session-token"] = (await sign_in(app, ADA)).json()["session_token"]
+        flow = (await app.get("/self-service/settings/api")).json()
+        assert [button[:2] for button in buttons(flow)] == [("unlink", "idp")]
+        answer = await app.post(flow["ui"]["action"], json={"method": "oidc", "unlink": "idp"})
+        assert (answer.status_code, buttons(answer.json())) == (200, [])
+        assert "oidc" not in (await stage.read(ada)).credentials
+
     async def test_a_confirmation_offers_what_is_linked(self, stage: SocialStage) -> None:
         await stage.customer(ADA, ("other", "alice"))
         browser = await stage.scene.browser()
@@ -497,6 +508,14 @@ class TestLinking:
         assert [button[1] for button in buttons(flow)] == ["other", "idp:alice", "idp:alice-at-work"]
         answer = await stage.submit(browser, flow, unlink="idp:alice-at-work")
         assert answer.status_code == 200, answer.text
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_one_submission_does_not_link_and_unlink(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        browser = await stage.scene.browser()
+        await browser.sign_in(ADA)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), link="other", unlink="idp")
+        assert (answer.status_code, [each["id"] for each in answer.json()["ui"]["messages"]]) == (400, [4000001])
         assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
 
     async def test_what_is_not_linked_is_not_unlinked(self, stage: SocialStage) -> None:

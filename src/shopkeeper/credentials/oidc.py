@@ -129,10 +129,10 @@ class Oidc:
         return ()
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
-        """See `SettingsMethod`."""
+        """See `SettingsMethod`. The system's browser has no part in an app's session, so an app cannot link."""
         if view.identity is None:
             raise TypeError("a settings form belongs to an identity")
-        return self._links.form(view.identity)
+        return self._links.form(view.identity, links=not view.native)
 
     # -- submissions ---------------------------------------------------------------------------------------------------
 
@@ -159,10 +159,11 @@ class Oidc:
     async def submit_settings(self, unit: Unit, input: MethodInput) -> Redirect | CredentialChange:  # noqa: A002
         """See `SettingsMethod`. Raises as `submit_login` does."""
         identity = _signed_in(input)
-        unlinked = input.text("unlink")
+        wanted, unlinked = input.text("link"), input.text("unlink")
+        if wanted and unlinked:
+            raise SubmissionRejected(reason("link_and_unlink", _BOTH))
         if unlinked:
             return self._links.unlink(identity, unlinked)
-        wanted = input.text("link")
         if not wanted:
             raise SubmissionRejected(message(4010004))
         return await self._redirects.leave(input, self._known(wanted), links=True)
@@ -347,5 +348,6 @@ def _merged(told: Mapping[str, Any], typed: Mapping[str, Any]) -> Mapping[str, A
     return {name: value for name, value in merged.items() if value not in ("", None)}
 
 
+_BOTH = "A form links or unlinks, and not both at once. Please use one of its buttons."
 _NO_ID_TOKENS = "ID tokens of this provider are not accepted from apps here. Sign in through the browser instead."
 _ONE_FACTOR = "The provider has asked for one proof only. Please give your second proof there, or choose another way."

@@ -39,14 +39,15 @@ class OidcLinks:
         self._providers = providers
         self._other_ways = other_ways
 
-    def form(self, identity: Identity) -> Form:
-        """Return the buttons: of providers that can be linked, then of linked accounts. Accounts of providers that are
-        switched off can be unlinked, too. The button of the last way to sign in is disabled."""
+    def form(self, identity: Identity, *, links: bool) -> Form:
+        """Return the buttons: of providers that can be linked (`links`), then of linked accounts. Accounts of providers
+        that are switched off can be unlinked, too. The button of the last way to sign in is disabled."""
         linked = linked_accounts(identity.credentials.get(OIDC))
         at = Counter(account.provider for account in linked)
         rank = {social.provider.id: position for position, social in enumerate(self._providers)}
         in_order = sorted(linked, key=lambda account: rank.get(account.provider, len(rank)))
-        to_link = [nodes.link(social.provider) for social in self._providers if social.provider.id not in at]
+        new = (social.provider for social in self._providers if social.provider.id not in at)
+        to_link = [nodes.link(provider) for provider in new] if links else []
         to_unlink = [
             nodes.unlink(
                 account,
