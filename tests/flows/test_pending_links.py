@@ -10,7 +10,7 @@ from shopkeeper.crypto import KeyRing, new_id
 from shopkeeper.flows.flow import Flow, FlowType
 from shopkeeper.flows.pending_links import PURPOSE, PendingLink, PendingLinks, without_link
 from shopkeeper.identity.values import Via
-from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
+from shopkeeper.openid.authenticated import LONGEST_HINT
 from shopkeeper.ui.messages import message
 
 UPSTREAM = UpstreamSession("idp", "https://idp.example", "alice", sid="s-1", id_token="a.b.c")
@@ -39,7 +39,7 @@ def test_come_back_as_they_were_kept(links: PendingLinks, flow: Flow, link: Pend
 
 
 def test_an_id_token_that_no_session_keeps_is_not_kept_here_either(links: PendingLinks, flow: Flow) -> None:
-    long = replace(UPSTREAM, id_token="x" * (LONGEST_ID_TOKEN + 1))
+    long = replace(UPSTREAM, id_token="x" * (LONGEST_HINT + 1))
     kept = links.of(links.keeping(flow, replace(LINK, upstream=long), standing=TOLD))
     assert kept == replace(LINK, upstream=replace(UPSTREAM, id_token=None))
 

@@ -10,7 +10,7 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.provider_logout import LONGEST_URL, PURPOSE, ProviderLogout
 from shopkeeper.flows.return_to import LONGEST
 from shopkeeper.http_client import GuardedClient
-from shopkeeper.openid.client import LONGEST_HINT
+from shopkeeper.openid.authenticated import LONGEST_HINT
 from shopkeeper.signin.provider_sessions import ProviderSession, ProviderSessions
 from tests.openid.scripted import DROP, WELL_KNOWN, ScriptedProvider
 from tests.services.web import serving

@@ -13,14 +13,14 @@ from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
-from shopkeeper.openid.authenticated import OneUse
+from shopkeeper.openid.authenticated import LONGEST_HINT, OneUse
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.signin import provider_session_store as store
 from shopkeeper.signin.provider_session_store import provider_sessions
-from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN, PURPOSE, ProviderSessions
+from shopkeeper.signin.provider_sessions import PURPOSE, ProviderSessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database
 from tests.sessions.conftest import SECRETS, WINDOW, Process, change, enrol, process, sign_in
@@ -115,8 +115,10 @@ async def test_an_id_token_is_sealed_for_its_session_and_bounded(
         assert clear.encode() not in b"".join(part for part in row if isinstance(part, bytes))
     other_secret = ProviderSessions(keys=KeyRing(["another"], purpose=PURPOSE), clock=clock)
     assert [each.id_token for each in await change(database, other_secret.of, [session.id])] == [None]
-    await change(database, kept.remember, session.id, replace(UPSTREAM, id_token="x" * (LONGEST_ID_TOKEN + 1)))
-    assert [each.id_token for each in await change(database, kept.of, [session.id])] == [None]
+    longest = "x" * LONGEST_HINT
+    for token, hint in ((longest, longest), (f"{longest}x", None)):
+        await change(database, kept.remember, session.id, replace(UPSTREAM, id_token=token))
+        assert [each.id_token for each in await change(database, kept.of, [session.id])] == [hint]
 
 
 async def test_a_deleted_session_takes_its_provider_session_along(

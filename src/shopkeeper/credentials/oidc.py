@@ -46,14 +46,12 @@ from shopkeeper.credentials.steps import (
 from shopkeeper.errors import NotFound
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.values import Aal, Identity, Via
-from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.openid.authenticated import Authenticated, usable_hint
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message, reason
 
 KEPT_FOR: Final = timedelta(hours=1)
 """How long an account that was authenticated may still be registered with, while its traits are completed."""
-LONGEST_ID_TOKEN: Final = 8_192
-"""Bytes of an ID token that is kept in a flow."""
 
 
 class Oidc:
@@ -227,7 +225,7 @@ class Oidc:
             metadata_admin=mapped.metadata_admin,
             verified=tuple((via.value, value) for via, value in mapped.verified_addresses),
             sid=authenticated.sid,
-            id_token=_short(authenticated.id_token),
+            id_token=usable_hint(authenticated.id_token),
             one_use=authenticated.one_use,
             aal=aal,
         )
@@ -326,10 +324,6 @@ def _upstream(provider_id: str, authenticated: Authenticated) -> UpstreamSession
         id_token=authenticated.id_token,
         one_use=authenticated.one_use,
     )
-
-
-def _short(token: str | None) -> str | None:
-    return token if token is not None and len(token) <= LONGEST_ID_TOKEN else None
 
 
 def _merged(told: Mapping[str, Any], typed: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from shopkeeper.credentials.steps import NewCredential, UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.flows.flow import PENDING_LINK, STANDING, Flow
 from shopkeeper.identity.extraction import Address
-from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
+from shopkeeper.openid.authenticated import usable_hint
 from shopkeeper.ui.messages import Message
 
 PURPOSE: Final = "pending links"
@@ -85,9 +85,7 @@ def without_link(flow: Flow) -> Flow:
 
 def _bounded(upstream: UpstreamSession | None) -> UpstreamSession | None:
     """Return a provider's session without an ID token that is too long to be kept with ours."""
-    if upstream is None or upstream.id_token is None or len(upstream.id_token) <= LONGEST_ID_TOKEN:
-        return upstream
-    return replace(upstream, id_token=None)
+    return replace(upstream, id_token=usable_hint(upstream.id_token)) if upstream is not None else None
 
 
 def _bound_to(flow: Flow, identity_id: UUID) -> bytes:

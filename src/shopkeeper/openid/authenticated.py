@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+LONGEST_HINT: Final = 4096
+"""Characters of an `id_token_hint`: it travels in an address, and servers refuse long ones."""
+
+
+def usable_hint(id_token: str | None) -> str | None:
+    """Return an ID token that can be an `id_token_hint`; None for a longer one, which is kept nowhere for it."""
+    return id_token if id_token and len(id_token) <= LONGEST_HINT else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import same
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid import id_token, logout_token
-from shopkeeper.openid.authenticated import Authenticated, LogoutToken
+from shopkeeper.openid.authenticated import Authenticated, LogoutToken, usable_hint
 from shopkeeper.openid.authorization import authorization_request, redeemable_code, uses_pkce, with_query
 from shopkeeper.openid.calls import Limits, ProviderCalls
 from shopkeeper.openid.errors import (
@@ -43,8 +43,6 @@ log = structlog.get_logger("shopkeeper.openid")
 LIMITS: Final = Limits()
 MAX_CLAIMS: Final = 64 * 1024
 """Bytes of all claims, as JSON."""
-LONGEST_HINT: Final = 4096
-"""Characters of an `id_token_hint`: it travels in an address, and servers refuse long ones."""
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _OF_THE_TOKEN: Final = frozenset(
     {"iss", "sub", "aud", "azp", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "tid"}
@@ -198,10 +196,9 @@ class OpenIDClient:
             endpoint = (await self._metadata.get()).end_session_endpoint
             if endpoint is None:
                 return None
-            hint = id_token_hint if id_token_hint and len(id_token_hint) <= LONGEST_HINT else None
             parameters = {
                 "client_id": self.provider.client_id,
-                "id_token_hint": hint,
+                "id_token_hint": usable_hint(id_token_hint),
                 "post_logout_redirect_uri": post_logout_redirect_uri,
                 "state": state,
             }

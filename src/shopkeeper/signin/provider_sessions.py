@@ -16,6 +16,7 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.openid.authenticated import usable_hint
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.signin import provider_session_store as store
 from shopkeeper.signin import received_token_store as received
@@ -24,8 +25,6 @@ from shopkeeper.storage.database import Unit
 
 PURPOSE: Final = "provider sessions"
 """The purpose of the key ring, for key derivation."""
-LONGEST_ID_TOKEN: Final = 8_192
-"""Bytes of an ID token that is kept; a longer one is not, and the provider is asked to sign out without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,9 @@ class ProviderSessions:
             store.put(unit, self._row(session_id, upstream))
 
     def _row(self, session_id: UUID, upstream: UpstreamSession) -> ProviderSessionRow:
-        token = upstream.id_token.encode() if upstream.id_token is not None else b""
-        kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
-        plain = msgspec.json.encode((upstream.issuer, upstream.id_token))
-        sealed = self._keys.seal(plain, context=_context(session_id, upstream.provider)) if kept else None
+        hint = usable_hint(upstream.id_token) if upstream.provider in self._keeps else None
+        plain = msgspec.json.encode((upstream.issuer, hint))
+        sealed = self._keys.seal(plain, context=_context(session_id, upstream.provider)) if hint is not None else None
         return ProviderSessionRow(
             session_id=session_id,
             provider=upstream.provider,
