@@ -67,6 +67,23 @@ async def test_sessions_are_found_by_sid_and_by_subject(
     assert await found(subject="e/ada", issuer="https://provider.exampl") == set()
 
 
+async def test_a_session_that_began_without_sid_is_found_by_its_subject_also_where_a_sid_is_named(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions
+) -> None:
+    known, unknown, other, stranger = [(await sign_in(database, one.sessions, ada)).session for _ in range(4)]
+    await change(database, kept.remember, known.id, UPSTREAM)
+    await change(database, kept.remember, unknown.id, replace(UPSTREAM, sid=None))
+    await change(database, kept.remember, other.id, replace(UPSTREAM, sid="provider-session-2"))
+    await change(database, kept.remember, stranger.id, replace(UPSTREAM, subject="eve", sid=None))
+
+    async def found(subject: str | None, sid: str | None) -> set[object]:
+        return set(await change(database, kept.find, "test", issuer=ISSUER, limit=MANY, subject=subject, sid=sid))
+
+    assert await found("ada", "provider-session-1") == {known.id, unknown.id}
+    assert await found("ada", "provider-session-9") == {unknown.id}
+    assert await found(None, "provider-session-1") == {known.id}
+
+
 async def test_confirming_a_session_at_the_provider_replaces_what_it_began_with(
     database: Database, one: Process, ada: Identity, kept: ProviderSessions
 ) -> None:

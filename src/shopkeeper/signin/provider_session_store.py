@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, ForeignKey, Index, LargeBinary, Select, String, Table, delete, select
+from sqlalchemy import Column, ColumnElement, ForeignKey, Index, LargeBinary, Select, String, Table, delete, or_, select
 
 from shopkeeper.sessions.store import NOT_REVOKED, sessions
 from shopkeeper.storage.database import Unit
@@ -69,12 +69,17 @@ async def sessions_of(
     unit: Unit, provider: str, *, subject: bytes | None, sid: bytes | None, limit: int, after: UUID | None
 ) -> Sequence[UUID]:
     """Return the ids of our sessions that began at a provider with this subject, this `sid`, or both, if given; in
-    order, those beyond `after`."""
+    order, those beyond `after`.
+
+    Where both are given, sessions of the subject whose `sid` is not known count, too: the provider did not tell it when
+    they began, so they may be the one that is meant, and one that stays signed in would be worse than one too few.
+    """
     found: Select[Any] = select(provider_sessions.c.session_id).where(provider_sessions.c.provider == provider)
     if subject is not None:
         found = found.where(provider_sessions.c.subject_digest == subject)
     if sid is not None:
-        found = found.where(provider_sessions.c.sid_digest == sid)
+        named = provider_sessions.c.sid_digest == sid
+        found = found.where(named if subject is None else or_(named, provider_sessions.c.sid_digest.is_(None)))
     if after is not None:
         found = found.where(provider_sessions.c.session_id > after)
     return [row.session_id for row in await unit.all(found.order_by(provider_sessions.c.session_id).limit(limit))]

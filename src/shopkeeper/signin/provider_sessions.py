@@ -97,7 +97,8 @@ class ProviderSessions:
         after: UUID | None = None,
     ) -> Sequence[UUID]:
         """Return at most `limit` ids of our sessions that began with this session at the provider, or with any of this
-        subject where `sid` is None, in order, those beyond `after`. Raises `ValueError` where both are None."""
+        subject where `sid` is None, in order, those beyond `after`. Sessions of the subject that began without a `sid`
+        are found in either case. Raises `ValueError` where both are None."""
         if subject is None and sid is None:
             raise ValueError("a provider's session is found by its subject or its sid")
         return await store.sessions_of(
