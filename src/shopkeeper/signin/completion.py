@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.credentials.steps import Proof, Unverified, UpstreamSession
@@ -257,7 +258,14 @@ class SignInCompletion:
         upstreams: Sequence[UpstreamSession] = (),
         changed_at: datetime | None = None,
     ) -> SignedIn:
-        """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`."""
+        """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`.
+
+        Where it replaces a session of the same identity, a sign-out at that one's providers ends it.
+        """
+        replaced, session_id = request.replacing, request.session_id or crypto.new_id()
+        if self._provider_sessions is not None and replaced is not None and replaced.identity.id == identity.id:
+            began_with = [each.provider for each in upstreams]
+            await self._provider_sessions.move(unit, replaced.id, session_id, but=began_with)
         started = await self._sessions.start(
             unit,
             identity,
@@ -267,12 +275,12 @@ class SignInCompletion:
             provider=provider,
             client=request.client,
             store=request.store,
-            replacing=request.replacing,
+            replacing=replaced,
             kept=request.kept,
             locale=request.wished_language or identity.locale,
             changed_at=changed_at,
             waits_until=request.waits_until,
-            session_id=request.session_id,
+            session_id=session_id,
         )
         await self._remember(unit, started.session, upstreams)
         if request.wished_language is not None and identity.locale is None:

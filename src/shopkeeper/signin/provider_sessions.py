@@ -1,12 +1,13 @@
 """Provider sessions: which session at an identity provider each of our sessions began with.
 
 Written by the transaction of the sign-in, or of the link of an account, and deleted by the one that ends the session
-(`forget` of `Sessions`). Needed where a sign-out leads on to the provider (OpenID Connect RP-Initiated Logout 1.0), and
-where the provider signs somebody out here (OpenID Connect Back-Channel Logout 1.0).
+(`forget` of `Sessions`); moved where a sign-in replaces a session of the same identity. Needed where a sign-out leads
+on to the provider (OpenID Connect RP-Initiated Logout 1.0), and where the provider signs somebody out here (OpenID
+Connect Back-Channel Logout 1.0).
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -68,17 +69,23 @@ class ProviderSessions:
             store.put(unit, self._row(session_id, upstream))
 
     def _row(self, session_id: UUID, upstream: UpstreamSession) -> ProviderSessionRow:
-        hint = usable_hint(upstream.id_token) if upstream.provider in self._keeps else None
-        plain = msgspec.json.encode((upstream.issuer, hint))
-        sealed = self._keys.seal(plain, context=_context(session_id, upstream.provider)) if hint is not None else None
         return ProviderSessionRow(
             session_id=session_id,
             provider=upstream.provider,
             subject_digest=_digest(upstream.issuer, upstream.subject),
             sid_digest=_digest(upstream.issuer, upstream.sid) if upstream.sid is not None else None,
-            id_token=sealed,
+            id_token=self._sealed(session_id, upstream.provider, upstream.issuer, upstream.id_token),
             began_at=self._clock.now(),
         )
+
+    async def move(self, unit: Unit, session_id: UUID, to: UUID, *, but: Collection[str] = ()) -> None:
+        """Store the providers' sessions of one of ours for the session that takes its place, but for those of the
+        providers that this one began with. Call it before the old session ends; the new one may start afterwards."""
+        for row in await store.of_sessions(unit, [session_id]):
+            if row.provider not in but:
+                known = self._opened(row)
+                sealed = self._sealed(to, row.provider, known.issuer, known.id_token)
+                store.put(unit, replace(row, session_id=to, id_token=sealed))
 
     async def of(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[ProviderSession]:
         """Return the providers' sessions that sessions of ours began with, the newest first."""
@@ -109,6 +116,13 @@ class ProviderSessions:
             limit=limit,
             after=after,
         )
+
+    def _sealed(self, session_id: UUID, provider: str, issuer: str | None, id_token: str | None) -> bytes | None:
+        """Return an ID token as it is kept; None where it is not."""
+        hint = usable_hint(id_token) if provider in self._keeps else None
+        if hint is None:
+            return None
+        return self._keys.seal(msgspec.json.encode((issuer, hint)), context=_context(session_id, provider))
 
     def _opened(self, row: ProviderSessionRow) -> ProviderSession:
         if row.id_token is None:
