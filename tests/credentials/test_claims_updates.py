@@ -188,3 +188,22 @@ class TestWhatStays:
             ada, browser = await customer(stage), await stage.scene.browser()
             await stage.arrive(browser)
             assert await browser.whoami() == str(ada.id)
+
+    async def test_a_schema_that_is_gone_stops_nobody(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        url = written_schema(tmp_path, TRAITS)
+        both = [{"id": "default", "url": url}, {"id": "former", "url": url}]
+        idp = {"update_identity_on_login": "automatic"}
+        async with social_stage(sqlite_dsn, tmp_path, clock, idp=idp, identity=schemas(*both)) as stage:
+            ada = await stage.customer(ADA, ("idp", "alice"), issuer=False)
+            async with stage.scene.application.infrastructure.database.unit() as unit:
+                await stage.identities.replace(unit, ada.id, NewIdentity({"email": ADA}, schema_id="former"))
+        async with social_stage(sqlite_dsn, tmp_path, clock, idp=idp, identity=schemas(both[0])) as stage:
+            browser = await stage.scene.browser()
+            await stage.arrive(browser, email=ADA, email_verified=True)
+            assert await browser.whoami() == str(ada.id)
+
+
+def schemas(*known: dict[str, str]) -> dict[str, Any]:
+    return {"default_schema_id": "default", "schemas": list(known)}

@@ -67,7 +67,7 @@ class ClaimsUpdates:
             return Told()
         try:
             mapped = await social.mapper.map(authenticated, identity=owner)
-        except ProviderError:
+        except (ProviderError, InvalidInput):  # the latter where the schema was taken out of the settings
             return Told()
         if not social.updates_identity:
             return Told(mapped.verified_addresses)
