@@ -216,6 +216,19 @@ class Throttle:
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
         await self._charge(outcome, for_effect=for_effect)
 
+    async def borrow(self, source: str) -> str:
+        """Spend one attempt as `spend` does, of what a later request may finish; return what `give_back` takes then."""
+        _, address = self._names("", source)
+        outcome = await self._counting(lambda counters: self._spend(counters, address))
+        if isinstance(outcome, timedelta):
+            raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
+        await self._charge(outcome)
+        return outcome.key
+
+    async def give_back(self, borrowed: str) -> None:
+        """Give back what was borrowed, once, because it came to a good end."""
+        await self._counting(lambda counters: self._take_back(counters, borrowed, ttl=self._memory_of_budget))
+
     async def failed(self, slot: ThrottleSlot) -> None:
         """Record that the attempt was a wrong guess."""
         await self._record(slot, partial(self._fail, name=slot.pair, allowed=self._failures))

@@ -3,18 +3,23 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import new_address
-from tests.credentials.social import SocialStage, social_stage
+from tests.credentials.social import CALLBACK, SocialStage, social_stage
+
+PER_MINUTE = 15
 
 
 @pytest.fixture
 async def stage(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[SocialStage]:
-    async with social_stage(sqlite_dsn, tmp_path, clock) as stage:
+    async with social_stage(
+        sqlite_dsn, tmp_path, clock, throttle={"provider": {"per_ip": f"{PER_MINUTE}/minute"}}
+    ) as stage:
         yield stage
 
 
@@ -61,3 +66,47 @@ class TestRegistering:
     async def test_mass_registration_ends(self, stage: SocialStage) -> None:
         statuses = [(await sign_up(stage, number)).status_code for number in range(12)]
         assert (statuses[:10], statuses[-1]) == ([200] * 10, 429)
+
+
+class TestAnswersThatAreMadeUp:
+    async def test_end_before_the_provider_is_asked_on(self, stage: SocialStage) -> None:
+        browser, asked = await stage.scene.browser(), 0
+        statuses = []
+        for number in range(PER_MINUTE + 5):
+            answer = await stage.submit(browser, await browser.open_flow("login"), provider="idp")
+            statuses.append(answer.status_code)
+            if answer.status_code == 422:
+                state = dict(parse_qsl(urlsplit(answer.json()["redirect_browser_to"]).query))["state"]
+                await browser.get(f"{CALLBACK}/idp?code=made-up-{number}&state={state}")
+                asked += 1
+        assert (statuses.count(422), statuses[-1], asked) == (PER_MINUTE, 429, PER_MINUTE)
+
+    async def test_of_apps_end(self, stage: SocialStage) -> None:
+        statuses = [(await native(stage, f"made.up.{number}", "login")).status_code for number in range(PER_MINUTE + 1)]
+        assert 429 not in statuses[:PER_MINUTE]
+        assert statuses[-1] == 429
+
+
+class TestPeopleBehindOneAddress:
+    async def test_sign_in_as_often_as_they_like(self, stage: SocialStage) -> None:
+        await stage.customer(new_address(), ("idp", "alice"))
+        for _ in range(PER_MINUTE + 3):
+            browser = await stage.scene.browser()
+            await stage.arrive(browser)
+        assert await browser.whoami() is not None
+
+    async def test_may_change_their_minds(self, stage: SocialStage) -> None:
+        await stage.customer(new_address(), ("idp", "alice"))
+        browser = await stage.scene.browser()
+        for _ in range(PER_MINUTE + 3):
+            url = await stage.leave(browser, await browser.open_flow("login"), provider="idp")
+            state = dict(parse_qsl(urlsplit(url).query))["state"]
+            await browser.get(f"{CALLBACK}/idp?error=access_denied&state={state}")
+        await stage.arrive(browser)
+        assert await browser.whoami() is not None
+
+    async def test_sign_in_by_apps_as_often_as_they_like(self, stage: SocialStage) -> None:
+        await stage.customer(new_address(), ("idp", "alice"))
+        for number in range(PER_MINUTE + 3):
+            answer = await native(stage, stage.id_token(jti=f"t-{number}"), "login")
+            assert answer.status_code == 200, (number, answer.text)

@@ -14,6 +14,7 @@ from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.method import Method
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.credentials.provider_attempts import ProviderAttempts
 from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import registrants
@@ -97,6 +98,7 @@ async def build_accounts(
         "settings": settings.throttle.settings.per_account,
         "code": settings.throttle.code.per_ip,
         "error": settings.throttle.error.per_ip,
+        "provider": settings.throttle.provider.per_ip,
         "provider_logout": settings.throttle.provider_logout.per_ip,
         "token_exchange": settings.throttle.login.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
@@ -147,6 +149,7 @@ async def build_accounts(
         code=code,
         by_mail=by_mail,
         social=await build_social_providers(infrastructure, schemas),
+        attempts=ProviderAttempts(throttles["provider"]),
     )
     methods = replace(methods, every=[*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)

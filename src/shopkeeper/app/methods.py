@@ -36,6 +36,7 @@ from shopkeeper.credentials.oidc_redirects import OidcRedirects
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import PASSWORD, Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.credentials.provider_attempts import ProviderAttempts
 from shopkeeper.credentials.simulated_registrations import SimulatedRegistrations
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.crypto import KeyRing, derive
@@ -105,12 +106,13 @@ def build_methods(
     code: Code,
     by_mail: Sequence[MailedCode | MailedLink] = (),
     social: Sequence[SocialProvider] = (),
+    attempts: ProviderAttempts,
 ) -> Methods:
     configured = infrastructure.settings.selfservice.methods
     ways = [(configured.code.signs_in, Code.facts), (configured.password.enabled, Password.facts)]
     other_ways = [facts for enabled, facts in ways if enabled]
     every: Sequence[tuple[bool, Method]] = [
-        (bool(social), build_oidc(infrastructure, identities, social, other_ways=other_ways)),
+        (bool(social), build_oidc(infrastructure, identities, social, attempts, other_ways=other_ways)),
         (configured.code.signs_in, code),
         (
             configured.password.enabled,
@@ -130,6 +132,7 @@ def build_oidc(
     infrastructure: Infrastructure,
     identities: Identities,
     social: Sequence[SocialProvider],
+    attempts: ProviderAttempts,
     *,
     other_ways: Sequence[CredentialFacts],
 ) -> Oidc:
@@ -144,7 +147,8 @@ def build_oidc(
             providers, other_ways=[facts.type for facts in other_ways], clock=infrastructure.clock
         ),
         links=OidcLinks(providers, other_ways=other_ways),
-        redirects=OidcRedirects(providers, contexts=contexts, base=base),
+        redirects=OidcRedirects(providers, contexts=contexts, attempts=attempts, base=base),
+        attempts=attempts,
         contexts=contexts,
         updates=ClaimsUpdates(identities),
         clock=infrastructure.clock,

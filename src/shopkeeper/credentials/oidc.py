@@ -30,6 +30,7 @@ from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
 from shopkeeper.credentials.oidc_links import OF_ANOTHER, OidcLinks
 from shopkeeper.credentials.oidc_redirects import OidcRedirects
+from shopkeeper.credentials.provider_attempts import ProviderAttempts
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import (
     CredentialChange,
@@ -63,6 +64,7 @@ class Oidc:
         confirmations: decides which providers confirm a session.
         links: links and unlinks.
         redirects: sends browsers to providers, and takes what they come back with.
+        attempts: limits how often an address sends ID tokens that are refused.
         contexts: seals what the flow keeps.
         updates: says what a sign-in changes of the identity.
     """
@@ -89,6 +91,7 @@ class Oidc:
         confirmations: Confirmations,
         links: OidcLinks,
         redirects: OidcRedirects,
+        attempts: ProviderAttempts,
         contexts: SocialContexts,
         updates: ClaimsUpdates,
         clock: Clock,
@@ -98,6 +101,7 @@ class Oidc:
         self._confirmations = confirmations
         self._links = links
         self._redirects = redirects
+        self._attempts = attempts
         self._contexts = contexts
         self._updates = updates
         self._clock = clock
@@ -191,7 +195,9 @@ class Oidc:
             raise SubmissionRejected(reason("id_token_not_taken", _NO_ID_TOKENS))
         if not token:
             raise SubmissionRejected(fields=[FieldError("id_token", message(4000002, property="id_token"))])
+        attempt = await self._attempts.begin(submission.client)
         authenticated = await social.client.verify_id_token(token, nonce=nonce or None)
+        await self._attempts.answered(attempt)
         since = self._confirmations.since_opened(submission)
         return await self._arrived(unit, submission, social, authenticated, since=since)
 

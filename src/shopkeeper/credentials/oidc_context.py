@@ -31,6 +31,7 @@ class Departure:
         links: whether the account is to be linked to the identity that is signed in.
         parameters: what was added to the request, such as `prompt`.
         fresh_since: when it left, where the sign-in at the provider must be a new one (`oidc_confirmations.py`).
+        attempt: the attempt that it was counted as (`provider_attempts.py`).
     """
 
     provider: str
@@ -40,6 +41,7 @@ class Departure:
     links: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     fresh_since: datetime | None = None
+    attempt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from shopkeeper.credentials import oidc_confirmations
 from shopkeeper.credentials.linked_providers import OIDC
 from shopkeeper.credentials.method import MethodInput
 from shopkeeper.credentials.oidc_context import Departure, SocialContexts
+from shopkeeper.credentials.provider_attempts import ProviderAttempts
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import Redirect, SubmissionRejected
 from shopkeeper.credentials.upstream_parameters import upstream_parameters
 from shopkeeper.identity.values import Aal
 from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.openid.errors import AuthorizationRefused
 from shopkeeper.openid.id_token import redirect_nonce
 from shopkeeper.ui.messages import reason
 
@@ -36,12 +38,16 @@ class OidcRedirects:
 
     Args:
         contexts: seals what the flow keeps meanwhile.
+        attempts: limits how often an address leaves without coming back with an answer of the provider.
         base: our address that providers send browsers back to, without a path.
     """
 
-    def __init__(self, providers: SocialProviders, *, contexts: SocialContexts, base: str) -> None:
+    def __init__(
+        self, providers: SocialProviders, *, contexts: SocialContexts, attempts: ProviderAttempts, base: str
+    ) -> None:
         self._providers = providers
         self._contexts = contexts
+        self._attempts = attempts
         self._base = base.rstrip("/")
 
     async def leave(
@@ -54,7 +60,7 @@ class OidcRedirects:
     ) -> Redirect:
         if submission.callback is None:
             raise TypeError("a submission that leaves has a callback")
-        provider = social.provider
+        provider, attempt = social.provider, await self._attempts.begin(submission.client)
         departure = Departure(
             provider.id,
             nonce=redirect_nonce(),
@@ -63,6 +69,7 @@ class OidcRedirects:
             links=links,
             parameters=_parameters(submission, social, fresh=fresh_since is not None),
             fresh_since=fresh_since,
+            attempt=attempt,
         )
         url = await social.client.authorization_url(
             redirect_uri=departure.redirect_uri,
@@ -87,12 +94,17 @@ class OidcRedirects:
         social = self._providers.get(departure.provider)
         if social is None:
             raise SubmissionRejected(reason("provider_off", _OFF))
-        authenticated = await social.client.authenticate(
-            answer,
-            redirect_uri=departure.redirect_uri,
-            nonce=departure.nonce,
-            code_verifier=departure.code_verifier,
-        )
+        try:
+            authenticated = await social.client.authenticate(
+                answer,
+                redirect_uri=departure.redirect_uri,
+                nonce=departure.nonce,
+                code_verifier=departure.code_verifier,
+            )
+        except AuthorizationRefused:
+            await self._attempts.answered(departure.attempt)
+            raise
+        await self._attempts.answered(departure.attempt)
         return Returned(social, authenticated, departure.links, departure.fresh_since)
 
 

@@ -28,6 +28,7 @@ DEVELOPMENT: Final[Tree] = {
         "settings": {"per_account": "600/minute"},
         "refresh": {"per_ip": "6000/minute", "per_session": "600/minute"},
         "error": {"per_ip": "600/minute"},
+        "provider": {"per_ip": "600/minute"},
     },
     "graphql": {"introspection": True, "playground": True},
 }

@@ -364,6 +364,16 @@ class ErrorThrottle(Section):
     )
 
 
+class ProviderThrottle(Section):
+    """Limits on sign-ins at identity providers that come to nothing: each may have us ask the provider."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("60/minute"),
+        description="Sign-ins at [identity providers](../methods/oidc.md) that one address begins and the provider does "
+        "not answer, and ID tokens of apps that are refused; 600/minute with `--dev`",
+    )
+
+
 class ProviderLogoutThrottle(Section):
     """Limits on sign-outs that identity providers tell us of."""
 
@@ -382,6 +392,7 @@ class Throttle(Section):
     settings: SettingsThrottle = SettingsThrottle()
     refresh: RefreshThrottle = RefreshThrottle()
     error: ErrorThrottle = ErrorThrottle()
+    provider: ProviderThrottle = ProviderThrottle()
     provider_logout: ProviderLogoutThrottle = ProviderLogoutThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"

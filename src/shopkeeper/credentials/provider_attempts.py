@@ -1,0 +1,35 @@
+"""Limits how often an address has us ask identity providers in vain.
+
+Each answer of a browser has us redeem a code, and each ID token of an app may have us fetch keys. Whoever makes them up
+could use up what the provider grants us, and close sign-in for everybody. So an attempt is spent when a browser leaves
+or an app sends a token. It is given back once the provider has authenticated somebody, or has refused to: people who
+sign in from one network do not lock each other out.
+"""
+
+from typing import Protocol
+
+from shopkeeper.client import Client
+
+
+class Budget(Protocol):
+    """A budget of attempts by address; see `Throttle`."""
+
+    async def borrow(self, source: str) -> str: ...
+
+    async def give_back(self, borrowed: str) -> None: ...
+
+
+class ProviderAttempts:
+    """Counts attempts."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    async def begin(self, client: Client) -> str:
+        """Count an attempt; return what `answered` takes. Raises `TooManyRequests`."""
+        return await self._budget.borrow(client.ip)
+
+    async def answered(self, attempt: str | None) -> None:
+        """Give an attempt back, which the provider has answered; None is one that was not counted."""
+        if attempt is not None:
+            await self._budget.give_back(attempt)
