@@ -369,8 +369,8 @@ class ProviderThrottle(Section):
 
     per_ip: RateText = Field(
         default=parse_rate("60/minute"),
-        description="Sign-ins at [identity providers](../methods/oidc.md) that one address begins and the provider does "
-        "not answer, and ID tokens of apps that are refused; 600/minute with `--dev`",
+        description="Sign-ins at [identity providers](../methods/oidc.md) that one address begins and the provider "
+        "does not answer, and ID tokens of apps that are refused; 600/minute with `--dev`",
     )
 
 
