@@ -43,4 +43,16 @@ def names_this_machine(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def is_private_address(host: str) -> bool:
+    """Return whether a host is written as an IP address that is not reachable from the public Internet.
+
+    >>> [is_private_address(host) for host in ("10.0.0.7", "fd00::7", "1.1.1.1", "idp.example")]
+    [True, True, False, False]
+    """
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return False
+
+
 _WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](?::\d{1,5})?|(?P<other>[^:]*):\d{1,5}")

@@ -252,6 +252,35 @@ class TestAChange:
             [line] = [line for line in logs if line["event"] == "configuration.refused"]
             assert f"{body}, line 2, cannot be used: this is not Jsonnet: Unknown variable" in line["problems"][0]
 
+    async def test_a_mapper_is_followed_and_tried_as_at_the_start(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        """Regression: a start printed that a mapper makes no identity, and an edit of the mapper was accepted in
+        silence."""
+        mapper = tmp_path / "mapper.jsonnet"
+        mapper.write_text("{identity: {traits: {email: std.extVar('claims').email}}}")
+        section = {
+            "id": "staff",
+            "provider": "generic",
+            "issuer_url": "https://login.shop.example",
+            "client_id": "shop",
+            "client_secret": "a-secret-of-that-provider",
+            "mapper_url": mapper.as_uri(),
+        }
+        oidc = {"enabled": True, "config": {"providers": [section]}}
+        place = Place(tmp_path, sqlite_dsn, selfservice={"methods": {"oidc": oidc}})
+        async with place.started() as server:
+            before = server.application
+            with capture_logs() as logs:
+                mapper.write_text("{identity: {traits: {email: std.extVar('claims').mail}}}")
+                await reloaded(server, before)
+                await until(lambda: any("mapper_url (staff)" in line.get("sentence", "") for line in logs))
+            [line] = [line for line in logs if "mapper_url (staff)" in line.get("sentence", "")]
+            assert line["event"] == "configuration.finding"
+            assert line["sentence"].endswith("it fails in line 1: Field does not exist: mail.")
+            before = server.application
+            mapper.write_text("{identity: ")
+            await refused(server)
+            assert server.application is before
+
     async def test_keeps_the_client_for_other_servers_where_its_settings_stay(
         self, tmp_path: Path, sqlite_dsn: str
     ) -> None:

@@ -268,8 +268,12 @@ class TestSampleClaims:
             ("{identity: {traits: {email: std.extVar('claims').email}}}", None),
             ("{identity: {traits: {email: std.extVar('claims').raw_claims.email}}}", None),
             ("{identity: {traits: {}}}", None),
-            ("{}", "its result is no identity"),
-            ("local c = std.extVar('claims');\n{identity: {traits: {email: c.mail}}}", "it fails in line 2"),
+            ("{}", "its result is no identity: Object missing required field `identity`"),
+            (
+                "local c = std.extVar('claims');\n{identity: {traits: {email: c.mail}}}",
+                "it fails in line 2: Field does not exist: mail",
+            ),
+            ("error 'a\\n' + std.repeat('b', 5000)", f"it fails in line 1: a {'b' * 298}"),
             (
                 "{identity: {traits: {mail: std.extVar('claims').email}}}",
                 "its traits do not fit the identity schema: traits: There is no field of this name here: mail",
@@ -282,6 +286,7 @@ class TestSampleClaims:
             "what is missing is asked for",
             "nothing",
             "a claim that is not there",
+            "a long sentence of its own",
             "a trait that is not there",
         ],
     )

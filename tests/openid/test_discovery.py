@@ -102,8 +102,19 @@ class TestRefusedDocuments:
 
     async def test_the_issuer_is_compared_exactly(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
         idp.answer(WELL_KNOWN, idp.metadata(issuer=idp.issuer + "/"))
-        with pytest.raises(ProviderAnswerInvalid, match="must be spelled exactly"):
+        with pytest.raises(ProviderAnswerInvalid, match="must be spelled exactly") as refused:
             await client.authorization_url(**LEAVING)
+        assert f"the configured {idp.issuer}, '{idp.issuer}/':" in str(refused.value.detail)
+
+    async def test_another_issuer_is_named_in_bounds_and_on_one_line(
+        self, idp: ScriptedProvider, client: OpenIDClient
+    ) -> None:
+        idp.answer(WELL_KNOWN, idp.metadata(issuer="https://evil.example/\n" + "x" * 5000))
+        with pytest.raises(ProviderAnswerInvalid) as refused:
+            await client.authorization_url(**LEAVING)
+        said = str(refused.value.detail)
+        assert "'https://evil.example/\\nxxx" in said
+        assert len(said) < 500
 
     @pytest.mark.parametrize(
         ("body", "cause"),

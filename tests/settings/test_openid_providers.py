@@ -168,6 +168,11 @@ def test_hooks_and_return_addresses_after_social_sign_in_are_in_effect(write: Wr
             "[0].id may have letters, digits and - _ . ~ only, at most 64, because it is part of an address.",
         ),
         (
+            {"issuer_url": "https://idp.example/.well-known/openid-configuration"},
+            "[0].issuer_url is the address of the metadata; leave /.well-known/openid-configuration out, which is added"
+            " to the issuer.",
+        ),
+        (
             {"issuer_url": "idp.example"},
             "[0].issuer_url must be an https:// address without query, exactly as the provider writes its issuer.",
         ),
@@ -295,6 +300,24 @@ class TestFindings:
                 " clients.http.private_ip_exception_urls.",
             ),
             (
+                {"issuer_url": "https://10.1.2.3/realms/staff"},
+                "warning",
+                f"{PLACE}[0].issuer_url (idp) is in a private network, which is not called; list https://10.1.2.3/** in"
+                " clients.http.private_ip_exception_urls.",
+            ),
+            (
+                {"issuer_url": "https://[::1]:9001"},
+                "warning",
+                f"{PLACE}[0].issuer_url (idp) is on this machine, which is not called; list https://[::1]:9001/** in"
+                " clients.http.private_ip_exception_urls.",
+            ),
+            (
+                {"token_url": "https://192.168.0.9/token"},
+                "warning",
+                f"{PLACE}[0].token_url (idp) is in a private network, which is not called; list https://192.168.0.9/**"
+                " in clients.http.private_ip_exception_urls.",
+            ),
+            (
                 {"scope": ["openid", "profile"]},
                 "warning",
                 f"{PLACE}[0].scope (idp) does not ask for the mail address; add email, or customers have to type"
@@ -332,6 +355,10 @@ class TestFindings:
             "notice"
         }
         assert self.told(write, {**IDP, "issuer_url": "http://127.0.0.1:9001"}, dev=True) == []
+        assert [said for _, said in self.told(write, {**IDP, "issuer_url": "https://10.1.2.3"}, dev=True)] == [
+            f"{PLACE}[0].issuer_url (idp) is in a private network, which is not called; list https://10.1.2.3/** in"
+            " clients.http.private_ip_exception_urls."
+        ]
 
     def test_a_method_without_providers_is_said(self, write: Write) -> None:
         ((level, sentence),) = self.told(write)

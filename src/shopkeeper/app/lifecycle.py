@@ -1,15 +1,12 @@
 """How the application starts and stops."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from shopkeeper.app.application import Application, build, load_sample_data
-from shopkeeper.app.mail import template_findings
-from shopkeeper.app.mapper_findings import mapper_findings
+from shopkeeper.app.application_findings import application_findings
 from shopkeeper.app.reloading import Reloader
 from shopkeeper.app.running import RunningApplication
-from shopkeeper.app.schema_findings import schema_findings
 from shopkeeper.settings import Finding, Settings, look_at_files_of
 from shopkeeper.storage.migrate import migrate
 
@@ -65,11 +62,7 @@ async def dry_run(settings: Settings) -> list[Finding]:
     The GraphQL API is left out: no setting makes it refuse to be built, and importing it takes long.
     """
     application = await build(settings, with_graphql=False)
-    found = [
-        *schema_findings(application.accounts),
-        *await mapper_findings(application.accounts),
-        *await asyncio.to_thread(lambda: list(template_findings(settings))),
-    ]
+    found = list(await application_findings(application))
     await application.close()
     await application.infrastructure.cache.close()
     await application.infrastructure.database.close()

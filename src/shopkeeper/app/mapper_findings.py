@@ -7,6 +7,7 @@ from shopkeeper.app.social_providers import PLACE
 from shopkeeper.credentials.claims_mapping import MappingFailed
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.identity.schema import Schema
+from shopkeeper.jsonnet.errors import JsonnetFailed
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderUnavailable
 from shopkeeper.settings import Finding
@@ -26,6 +27,8 @@ _CLAIMS: Final = {
 }
 _MOST: Final = 3
 """Faults that a sentence names."""
+_LONGEST: Final = 300
+"""Characters of what is said about a failure."""
 _MISSING: Final = 4000002
 """The message of a trait that is missing. That is no fault: the customer is asked for it."""
 
@@ -49,7 +52,7 @@ async def _fault(social: SocialProvider, schema: Schema) -> str | None:
     except MappingFailed as failed:
         where = f" in line {failed.line}" if failed.line is not None else ""
         what = "its result is no identity" if failed.cause == "mapper_result" else f"it fails{where}"
-        return f"was tried with sample claims, and {what}"
+        return f"was tried with sample claims, and {what}{_said(failed.__cause__)}"
     except ProviderUnavailable:
         return "could not be tried, because nothing evaluates Jsonnet at the moment"
     violations = [violation for violation in schema.validate(mapped.traits) if violation.message.id != _MISSING]
@@ -57,3 +60,10 @@ async def _fault(social: SocialProvider, schema: Schema) -> str | None:
         told = "; ".join(f"{violation.name}: {violation.message.text.rstrip('.')}" for violation in violations[:_MOST])
         return f"was tried with sample claims, and its traits do not fit the identity schema: {told}"
     return None
+
+
+def _said(cause: BaseException | None) -> str:
+    """Return what was said about the failure, which may repeat the sample claims: those are nobody's."""
+    said = cause.reason if isinstance(cause, JsonnetFailed) else str(cause or "")
+    said = " ".join(said.split())[:_LONGEST].rstrip(".")
+    return f": {said}" if said else ""

@@ -11,8 +11,17 @@ from typing import Final
 import structlog
 
 from shopkeeper.app.application import Application, Misconfigured, adopt, build_again, load_sample_data
+from shopkeeper.app.application_findings import application_findings
 from shopkeeper.app.running import RunningApplication
-from shopkeeper.settings import Settings, SettingsError, files_of, require_usable_beside, revision_of, start_values
+from shopkeeper.settings import (
+    Settings,
+    SettingsError,
+    files_of,
+    findings,
+    require_usable_beside,
+    revision_of,
+    start_values,
+)
 from shopkeeper.settings.file_state import Look, changed, look_at
 
 log = structlog.get_logger("shopkeeper.configuration")
@@ -69,6 +78,18 @@ class Reloader:
             check.refused = False
             tally.count("config_reloads", "succeeded")
             log.info("configuration.reloaded", revision=revision_of(settings))
+            await self._tell_findings(self._running.application)
+
+    async def _tell_findings(self, application: Application) -> None:
+        """Log what a start prints about its configuration."""
+        try:
+            found = [*findings(application.infrastructure.settings), *await application_findings(application)]
+        except Exception:  # what is advice must not stop the watching
+            log.exception("configuration.not_looked_at")
+            return
+        for finding in found:
+            tell = log.info if finding.level == "notice" else log.warning
+            tell("configuration.finding", level_of_finding=finding.level, sentence=finding.sentence)
 
     def _usable(self, former: Settings) -> Settings:
         settings = self._load().with_made_up_secrets_of(former)

@@ -10,7 +10,8 @@
         └── ProviderTokenInvalid     400 an ID token or logout token is not valid
 
 Shoppers read the message of the class. `detail` says what happened, for the log; `cause` says it in one word. Neither
-repeats a token, a code, a secret, or what a provider answered; `AuthorizationRefused.description` is for the log, too.
+repeats a token, a code, a secret, or what a provider answered, but for the issuer that its metadata names (bounded);
+`AuthorizationRefused.description` is for the log, too.
 """
 
 from collections.abc import Mapping

@@ -16,6 +16,8 @@ from shopkeeper.openid.renewal import FLOOR, Renewed
 FRESH: Final = timedelta(hours=1)
 USABLE: Final = timedelta(days=1)
 LONGEST_ADDRESS: Final = 2048
+LONGEST_SHOWN: Final = 200
+"""Characters of another issuer that the log has."""
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 
@@ -98,8 +100,9 @@ def parse_metadata(body: bytes, *, provider: Provider) -> Metadata:
         raise ProviderAnswerInvalid(f"The provider's metadata is not valid: {wrong}.", cause="metadata") from wrong
     # Another issuer's document would let that one speak for this one's users (Discovery 1.0 section 4.3).
     if metadata.issuer is None or not provider.issues(metadata.issuer):
+        named = repr(metadata.issuer[:LONGEST_SHOWN]) if metadata.issuer is not None else "none"
         raise ProviderAnswerInvalid(
-            f"The provider's metadata names another issuer than the configured {provider.issuer}: "
+            f"The provider's metadata names another issuer than the configured {provider.issuer}, {named}: "
             "the setting must be spelled exactly as the provider does.",
             cause="metadata_issuer",
         )

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from shopkeeper.client import names_this_machine
+from shopkeeper.client import is_private_address, names_this_machine
 from shopkeeper.settings.openid_providers import OpenIDProvider
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
 
 PLACE: Final = "selfservice.methods.oidc.config.providers"
 _ADDRESSES: Final = ("issuer_url", "auth_url", "token_url")
+_CALLED: Final = ("issuer_url", "token_url")
+"""The addresses that this server calls; the browser opens `auth_url`."""
 _MAIL: Final = "email"
 _AFTER: Final = "selfservice.flows.registration.after"
 
@@ -36,20 +38,31 @@ def _plain_http(settings: Settings) -> Iterator[Finding]:
                 yield Finding("error", f"{path}.{name}", sentence)
 
 
-def _providers_of_this_machine(settings: Settings) -> Iterator[Finding]:
-    """Report providers that the guard of outgoing requests will not let us call; `--dev` lets us."""
+def _not_called(settings: Settings) -> Iterator[Finding]:
+    """Report providers that the guard of outgoing requests will not let us call, as far as their addresses tell without
+    asking for names. `--dev` lets us call those of this machine."""
     http = settings.clients.http
-    if settings.dev or not http.disallow_private_ip_ranges:
+    if not http.disallow_private_ip_ranges:
         return
     for path, provider in _enabled(settings):
-        parts = urlsplit(provider.issuer_url or "")
-        allowed = any(parts.netloc in pattern for pattern in http.private_ip_exception_urls)
-        if parts.netloc and names_this_machine(parts.hostname or "") and not allowed:
-            sentence = (
-                f"{path}.issuer_url ({provider.id}) is on this machine, which is not called; list"
-                f" {parts.scheme}://{parts.netloc}/** in clients.http.private_ip_exception_urls."
-            )
-            yield Finding("warning", f"{path}.issuer_url", sentence)
+        issuer = urlsplit(provider.issuer_url or "")
+        of_development = settings.dev and names_this_machine(issuer.hostname or "")
+        allowed = (*http.private_ip_exception_urls, *([issuer.netloc] if of_development else []))
+        for name in _CALLED:
+            parts = urlsplit(getattr(provider, name) or "")
+            where = _private_place(parts.hostname or "")
+            if where is not None and not any(parts.netloc in pattern for pattern in allowed):
+                sentence = (
+                    f"{path}.{name} ({provider.id}) is {where}, which is not called; list"
+                    f" {parts.scheme}://{parts.netloc}/** in clients.http.private_ip_exception_urls."
+                )
+                yield Finding("warning", f"{path}.{name}", sentence)
+
+
+def _private_place(host: str) -> str | None:
+    if names_this_machine(host):
+        return "on this machine"
+    return "in a private network" if is_private_address(host) else None
 
 
 def _no_address(settings: Settings) -> Iterator[Finding]:
@@ -149,7 +162,7 @@ def _enabled(settings: Settings) -> Iterator[tuple[str, OpenIDProvider]]:
 OPENID_CHECKS: Final[Sequence[Callable[[Settings], Iterator[Finding]]]] = (
     _no_providers,
     _plain_http,
-    _providers_of_this_machine,
+    _not_called,
     _no_address,
     _without_effect,
     _signs_nobody_in,

@@ -15,6 +15,7 @@ from shopkeeper.settings.values import BaseUrl, Reference
 # One segment of a callback's path, and no colon, because identifiers are `<id>:<subject>`.
 _ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,64}", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*", re.ASCII)
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+[^\s#]*", re.ASCII)
 _TENANT: Final = re.compile(r"[A-Za-z0-9.-]{1,255}", re.ASCII)
 _SWITCH: Final = TypeAdapter(bool)
@@ -40,6 +41,8 @@ def _known_provider(value: str) -> str:
 def _issuer(value: str) -> str:
     if not _URL.fullmatch(value):
         raise ValueError("must be an https:// address without query, exactly as the provider writes its issuer")
+    if value.rstrip("/").endswith(_WELL_KNOWN):
+        raise ValueError(f"is the address of the metadata; leave {_WELL_KNOWN} out, which is added to the issuer")
     return value
 
 
