@@ -270,6 +270,20 @@ class TestAFailure:
         fresh = await stage.flow_after(browser, await browser.get(stage.back(url)))
         assert (messages(fresh), fresh["return_to"]) == ([EXPIRED], "https://app.test/basket")
 
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_leads_to_a_form_that_works_where_the_browser_has_lost_its_cookie(
+        self, stage: SocialStage, clock: StoppedClock, kind: str
+    ) -> None:
+        browser = await stage.scene.browser()
+        url = await stage.leave(browser, await browser.open_flow(kind), provider="idp")
+        for lost in [cookie.name for cookie in browser.cookies.jar if "csrf" in cookie.name]:
+            browser.cookies.delete(lost)
+        clock.advance(hours=2)
+        fresh = await stage.flow_after(browser, await browser.get(stage.back(url)), kind)
+        url = await stage.leave(browser, fresh, provider="idp")
+        await browser.get(stage.back(url, email=ADA, email_verified=True))
+        assert await browser.whoami() is not None
+
     async def test_with_an_unknown_state_is_told_on_the_error_page(self, stage: SocialStage) -> None:
         """As in the conversation `social` (26)."""
         browser = await stage.scene.browser()

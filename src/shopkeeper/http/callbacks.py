@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import InvalidInput, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, Submission
+from shopkeeper.flows.flow import Caller, Flow
 from shopkeeper.flows.outcomes import FlowInvalid, FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.silent_sign_on import stays
@@ -100,20 +100,12 @@ class CallbackRoutes:
         except SessionAlreadyAvailable:
             return redirect(self._pipeline.landing("login"))
         except (FlowInvalid, FlowRefused) as stopped:
-            return await self._stopped(stopped, caller)
+            if stays(stopped.flow):
+                return self._as_it_was(stopped.flow)
+            return await self._refusals.stopped(stopped, caller, as_json=False, came_back=True)
         if stays(outcome.flow, outcome):
             return self._as_it_was(outcome.flow)
         return self._responses.answer_callback(outcome, caller)
-
-    async def _stopped(self, stopped: FlowInvalid | FlowRefused, caller: Caller) -> Response:
-        """Return the answer where a flow does not go on: its form with messages, or the refusal."""
-        if stays(stopped.flow):
-            return self._as_it_was(stopped.flow)
-        if isinstance(stopped, FlowInvalid):
-            return self._responses.show_again(stopped.flow, caller, as_json=False, status=FlowInvalid.status)
-        return await self._refusals.refused(
-            stopped, Submission(), language=caller.locale, as_json=False, came_back=True
-        )
 
     def _as_it_was(self, flow: Flow) -> Response:
         """Send a browser back that a silent sign-on has not signed in. Its cookies stay as they are."""

@@ -24,10 +24,8 @@ from shopkeeper.errors import (
     UpstreamFailed,
     VerifiedAddressRequired,
 )
-from shopkeeper.flows.flow import Flow, FlowType, Submission
-from shopkeeper.flows.outcomes import (
-    FlowRefused,
-)
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Submission
+from shopkeeper.flows.outcomes import FlowInvalid, FlowRefused
 from shopkeeper.flows.paused_submissions import PAUSED_FOR
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
@@ -60,19 +58,36 @@ class RefusedFlows:
         self._clock = clock
         self._base_url = base_url
 
-    async def refused(
+    async def stopped(
         self,
-        refused: FlowRefused,
-        submission: Submission,
+        stopped: FlowInvalid | FlowRefused,
+        caller: Caller,
+        submission: Submission | None = None,
         *,
-        language: str,
         as_json: bool,
         came_back: bool = False,
+        by_link: bool = False,
     ) -> Response:
-        """Redirect a browser to where it can continue. Raises the refusal if there is no such page.
+        """Return the answer where a flow does not go on: its form with messages, or where a browser can continue, with
+        the cookie that a form there is bound to. Raises the refusal if there is no such page.
 
         `came_back` says that another server has sent the browser back: it has no form to return to, so that its flow
-        shows the reason, unless the flow is none of its own. The flow stays open, for another attempt.
+        shows the reason, unless the flow is none of its own. The flow stays open, for another attempt. `by_link` says
+        that the browser has followed a mailed link, and need not be the one that the flow was opened in.
+        """
+        if isinstance(stopped, FlowInvalid):
+            return self._responses.show_again(stopped.flow, caller, as_json=as_json, status=FlowInvalid.status)
+        answer = await self._refused(
+            stopped, submission or Submission(), language=caller.locale, as_json=as_json, came_back=came_back
+        )
+        if by_link:
+            return self._responses.with_csrf_cookie(answer, caller, when=True)
+        return self._responses.with_cookie_of_replacement(answer, caller, stopped)
+
+    async def _refused(
+        self, refused: FlowRefused, submission: Submission, *, language: str, as_json: bool, came_back: bool
+    ) -> Response:
+        """Redirect a browser to where it can continue. Raises the refusal if there is no such page.
 
         Native apps are answered in JSON, as the contract requires for their flows, even if their headers prefer HTML.
         """

@@ -214,10 +214,7 @@ class SelfService:
         try:
             outcome = await self._pipeline.submit(kind, request.query_params.get("flow"), read, caller)
         except (FlowInvalid, FlowRefused) as stopped:
-            answer = await self._stopped(stopped, caller, submission, as_json=as_json)
-            if isinstance(stopped, FlowRefused):
-                answer = self._responses.with_cookie_of_replacement(answer, caller, stopped)
-            return answer
+            return await self._refusals.stopped(stopped, caller, submission, as_json=as_json)
         return self._followed_by_form(request, outcome, caller, as_json=as_json)
 
     def _followed_by_form(self, request: Request, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
@@ -225,31 +222,17 @@ class SelfService:
         answer = self._responses.answer(outcome, caller, as_json=as_json)
         return self._leaving(answer, request, caller) if isinstance(outcome, RedirectedAway) else answer
 
-    async def _stopped(
-        self,
-        stopped: FlowInvalid | FlowRefused,
-        caller: Caller,
-        submission: Submission | None = None,
-        *,
-        as_json: bool,
-    ) -> Response:
-        """Return the answer where a flow does not go on: its form with messages, or the refusal."""
-        if isinstance(stopped, FlowInvalid):
-            return self._responses.show_again(stopped.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        return await self._refusals.refused(
-            stopped, submission or Submission(), language=caller.locale, as_json=as_json
-        )
-
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
         """Do what was submitted before its sender had to sign in again. Nothing is done for requests that only look
         ahead."""
         as_json, flow_id = prefers_json(request.headers), request.query_params.get("flow")
         if is_speculative(request):
             return redirect(self._responses.ui(kind, flow_id or ""))
+        caller = self._callers.with_fresh_csrf(caller)
         try:
             outcome = await self._pipeline.resume(kind, flow_id, caller)
         except (FlowInvalid, FlowRefused) as stopped:
-            answer = await self._stopped(stopped, caller, as_json=as_json)
+            answer = await self._refusals.stopped(stopped, caller, as_json=as_json)
             if isinstance(stopped, FlowRefused):
                 return answer
         else:
@@ -283,8 +266,7 @@ class SelfService:
         try:
             outcome = await self._pipeline.follow_link(kind, dict(request.query_params), caller)
         except (FlowInvalid, FlowRefused) as stopped:
-            answer = await self._stopped(stopped, caller, as_json=as_json)
-            return self._responses.with_csrf_cookie(answer, caller, when=isinstance(stopped, FlowRefused))
+            return await self._refusals.stopped(stopped, caller, as_json=as_json, by_link=True)
         if isinstance(outcome, Completed):
             outcome = replace(outcome, flow=replace(outcome.flow, type=FlowType.BROWSER))
         bound = isinstance(outcome, Updated) and outcome.flow.type is FlowType.BROWSER
