@@ -29,6 +29,30 @@ class TestTheDocument:
         await asyncio.gather(*(client.authorization_url(**LEAVING) for _ in range(20)))
         assert idp.asked(WELL_KNOWN) == 1
 
+    @pytest.mark.parametrize(
+        ("answer", "status"), [(b"", "404 Not Found"), (b'{"issuer": "https://evil.example"}', "200 OK")]
+    )
+    async def test_one_that_cannot_be_used_is_read_once_in_ten_seconds(
+        self, idp: ScriptedProvider, client: OpenIDClient, answer: bytes, status: str
+    ) -> None:
+        idp.answer(WELL_KNOWN, answer, status=status)
+        for _ in range(8):
+            with pytest.raises(ProviderAnswerInvalid):
+                await client.authorization_url(**LEAVING)
+        assert idp.asked(WELL_KNOWN) == 1
+        idp.answer(WELL_KNOWN, idp.metadata())
+        idp.clock.advance(seconds=10)
+        assert (await client.authorization_url(**LEAVING)).startswith(idp.server.url("/auth?"))
+
+    async def test_one_that_did_not_come_is_asked_for_again_at_once(
+        self, idp: ScriptedProvider, client: OpenIDClient
+    ) -> None:
+        idp.answer(WELL_KNOWN, b"", status="503 Service Unavailable")
+        with pytest.raises(ProviderUnavailable):
+            await client.authorization_url(**LEAVING)
+        idp.answer(WELL_KNOWN, idp.metadata())
+        assert (await client.authorization_url(**LEAVING)).startswith(idp.server.url("/auth?"))
+
     async def test_it_is_read_again_after_an_hour(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
         await client.authorization_url(**LEAVING)
         idp.answer(WELL_KNOWN, idp.metadata(authorization_endpoint=idp.server.url("/moved")))

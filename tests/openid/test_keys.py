@@ -9,7 +9,12 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid, ProviderUnavailable
+from shopkeeper.openid.errors import (
+    ProviderAnswerInvalid,
+    ProviderError,
+    ProviderTokenInvalid,
+    ProviderUnavailable,
+)
 from shopkeeper.openid.keys import parse_keys
 from tests.openid.scripted import ARRIVING, EC, ED, NONCE, OTHER_RSA, RSA, WELL_KNOWN, ScriptedProvider, query, signed
 
@@ -101,16 +106,26 @@ class TestFloods:
         assert idp.asked("/jwks") == 3
 
     @pytest.mark.parametrize("broken", ["/jwks", WELL_KNOWN])
+    @pytest.mark.parametrize(
+        ("status", "error", "pause"),
+        [("404 Not Found", ProviderAnswerInvalid, 10), ("503 Service Unavailable", ProviderUnavailable, 0)],
+    )
     async def test_a_flood_where_nothing_was_ever_read(
-        self, idp: ScriptedProvider, client: OpenIDClient, broken: str
+        self,
+        idp: ScriptedProvider,
+        client: OpenIDClient,
+        broken: str,
+        status: str,
+        error: type[ProviderError],
+        pause: int,
     ) -> None:
         answer = idp.server.answers[broken]
-        idp.answer(broken, b"", status="404 Not Found")
+        idp.answer(broken, b"", status=status)
 
         async def present() -> str:
-            with pytest.raises(ProviderAnswerInvalid) as refused:
+            with pytest.raises(error) as refused:
                 await client.verify_id_token(signed(idp.claims()), nonce=NONCE)
-            with pytest.raises(ProviderAnswerInvalid):
+            with pytest.raises(error):
                 await client.verify_logout_token(signed(idp.logout_claims()))
             return refused.value.cause
 
@@ -120,6 +135,7 @@ class TestFloods:
         await present()
         assert idp.asked(broken) == 2
         idp.answer(broken, answer)
+        idp.clock.advance(seconds=pause)
         assert await sign_in(idp, client, signed(idp.claims())) == "alice", "it comes from the provider itself"
         assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
         assert idp.asked(broken) == 3

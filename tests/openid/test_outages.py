@@ -8,7 +8,7 @@ import structlog
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.openid.calls import Limits
-from shopkeeper.openid.circuit_breaker import FAILURES, CircuitBreaker
+from shopkeeper.openid.circuit_breaker import FAILURES, MOST_ENDPOINTS, CircuitBreaker, CircuitBreakers
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import (
     AuthorizationRefused,
@@ -88,22 +88,73 @@ class TestTheBreaker:
         assert await cause_of(client) == "status"
         assert await cause_of(client) == "circuit_open"
 
-    async def test_it_waits_as_long_as_the_provider_says(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
-        await fail(idp, client, Retry_After="45")
+    @pytest.mark.parametrize(("status", "pause"), [("503 Service Unavailable", 10), ("429 Too Many Requests", 3)])
+    @pytest.mark.parametrize("value", ["999999", "Wed, 21 Oct 2099 07:28:00 GMT", "-1", "1" * 5_000, "soon"])
+    async def test_retry_after_keeps_nobody_out_for_longer(
+        self, idp: ScriptedProvider, client: OpenIDClient, status: str, pause: int, value: str
+    ) -> None:
+        await fail(idp, client, status=status, Retry_After=value)
+        idp.answer("/token", idp.tokens())
         with pytest.raises(ProviderUnavailable) as refused:
             await client.authenticate(query(), **ARRIVING)
-        assert (refused.value.retry_after, refused.value.headers["Retry-After"]) == (45, "45")
-        idp.clock.advance(seconds=44)
-        assert await cause_of(client) == "circuit_open"
-
-    @pytest.mark.parametrize("value", ["999999", "Wed, 21 Oct 2099 07:28:00 GMT", "-1", "1" * 5_000, "soon"])
-    async def test_but_never_for_longer_than_two_minutes(
-        self, idp: ScriptedProvider, client: OpenIDClient, value: str
-    ) -> None:
-        await fail(idp, client, Retry_After=value)
-        idp.answer("/token", idp.tokens())
-        idp.clock.advance(seconds=121)
+        assert (refused.value.cause, refused.value.retry_after) == ("circuit_open", pause)
+        idp.clock.advance(seconds=pause)
         assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
+
+    async def test_what_it_says_is_told_within_reason(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        for said, told in (("45", "45"), ("100000", "120")):
+            idp.answer("/token", b"", status="429 Too Many Requests", Retry_After=said)
+            with pytest.raises(ProviderUnavailable) as refused:
+                await client.authenticate(query(), **ARRIVING)
+            assert refused.value.headers["Retry-After"] == told
+
+    async def test_codes_that_are_refused_open_nothing(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        idp.answer("/token", {"error": "invalid_grant"}, status="400 Bad Request")
+        for _ in range(3 * FAILURES):
+            with pytest.raises(AuthorizationRefused):
+                await client.authenticate(query(), **ARRIVING)
+        assert idp.asked("/token") == 3 * FAILURES
+
+    async def test_each_endpoint_has_its_own(self, idp: ScriptedProvider) -> None:
+        client = idp.client(claims_source="userinfo")
+        idp.answer("/userinfo", b"", **AWAY)
+        causes = [await cause_of(client) for _ in range(FAILURES + 3)]
+        assert causes == ["status"] * FAILURES + ["circuit_open"] * 3
+        assert (idp.asked("/userinfo"), idp.asked("/token")) == (FAILURES, FAILURES + 3)
+
+    async def test_callers_that_wait_no_longer_open_it_as_well(self, idp: ScriptedProvider) -> None:
+        client = idp.client(Limits(patience=0))
+        await client.authorization_url(redirect_uri="r", state="s", nonce="n", code_verifier="v")
+        hanging = Hanging()
+        idp.answer(WELL_KNOWN, hanging)
+        for _ in range(FAILURES):
+            waiting = asyncio.create_task(client.reach())
+            await hanging.asked()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        with pytest.raises(ProviderUnavailable) as refused:
+            await client.reach()
+        assert refused.value.cause == "circuit_open"
+
+    async def test_but_browsers_that_go_away_at_once_open_nothing(self, idp: ScriptedProvider) -> None:
+        client = idp.client(Limits(patience=60))
+        hanging = Hanging()
+        idp.answer(WELL_KNOWN, hanging)
+        for _ in range(FAILURES):
+            waiting = asyncio.create_task(client.reach())
+            await hanging.asked()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        idp.answer(WELL_KNOWN, idp.metadata())
+        await client.reach()
+
+    async def test_endpoints_that_come_and_go_fill_no_memory(self) -> None:
+        breakers = CircuitBreakers(StoppedClock(datetime(2026, 1, 1, tzinfo=UTC)))
+        first = breakers.of("https://idp.example/token?realm=shop")
+        assert breakers.of("https://idp.example/token?realm=other") is first
+        for number in range(MOST_ENDPOINTS):
+            breakers.of(f"https://idp.example/{number}")
+        assert breakers.of("https://idp.example/token") is not first
 
     async def test_a_server_error_that_a_code_causes_opens_nothing(
         self, idp: ScriptedProvider, client: OpenIDClient

@@ -1,4 +1,4 @@
-"""Calls to one provider: bounded in time, number and size, never redirected, behind a circuit breaker."""
+"""Calls to one provider: bounded in time, number and size, never redirected, behind circuit breakers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -10,15 +10,16 @@ from typing import Any, Final
 from shopkeeper.clock import Clock
 from shopkeeper.errors import MalformedBody
 from shopkeeper.http_client import GuardedClient, HttpCallFailed, HttpCallRefused, HttpResponse, HttpResponseTooLarge
-from shopkeeper.openid.circuit_breaker import Call, CircuitBreaker
+from shopkeeper.openid.circuit_breaker import Call, CircuitBreakers
 from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderUnavailable
 from shopkeeper.parsing import parse_json
 
 MAX_ANSWER: Final = 256 * 1024
 MAX_VALUES: Final = 5_000
+LONGEST_RETRY_AFTER: Final = 120
+"""Seconds that a provider may have us tell others to wait."""
 _AWAY: Final = frozenset(
     {
-        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.GATEWAY_TIMEOUT,
@@ -33,12 +34,15 @@ class Limits:
 
     Args:
         call: seconds for one call; and for the wait until it may begin.
+        patience: seconds after which a call that is cancelled counts as one without an answer: callers that can go on
+            without the provider wait for a shorter time than `call`.
         conversation: seconds for a whole sign-in or verification, whatever calls it takes.
         places: calls at a time. All providers share the connections of one HTTP client.
         waiting: calls that wait for a place.
     """
 
     call: float = 5.0
+    patience: float = 1.0
     conversation: float = 10.0
     places: int = 20
     waiting: int = 200
@@ -49,7 +53,7 @@ class ProviderCalls:
 
     def __init__(self, http: GuardedClient, clock: Clock, limits: Limits) -> None:
         self._http, self._limits = http, limits
-        self._breaker = CircuitBreaker(clock)
+        self._breakers = CircuitBreakers(clock)
         self._places = asyncio.Semaphore(limits.places)
         self._waiting = 0
 
@@ -69,12 +73,14 @@ class ProviderCalls:
             ProviderAnswerInvalid: the answer is a redirect or too large.
         """
         async with self._place():
-            with self._breaker.call() as call:
+            with self._breakers.of(url).call() as call:
                 response = await self._request(call, method, url, headers=headers, content=content, max_bytes=max_bytes)
         return _usable(response)
 
     async def _request(self, call: Call, method: str, url: str, *, max_bytes: int, **request: Any) -> HttpResponse:
         headers = {"Accept": "application/json", **(request["headers"] or {})}
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             response = await self._http.request(
                 method, url, headers=headers, content=request["content"], timeout=self._limits.call, max_bytes=max_bytes
@@ -87,8 +93,14 @@ class ProviderCalls:
         except HttpCallFailed as failed:
             call.broke()
             raise ProviderUnavailable(failed.detail, cause="no_answer") from failed
-        if response.status in _AWAY:
-            call.broke(retry_after=_retry_after(response))
+        except asyncio.CancelledError:
+            if loop.time() - began >= self._limits.patience:
+                call.broke()
+            raise
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            call.came_too_often()
+        elif response.status in _AWAY:
+            call.broke()
         else:
             call.succeeded()
         return response
@@ -130,7 +142,7 @@ def parse_answer(body: bytes, *, what: str) -> Any:
 
 
 def _usable(response: HttpResponse) -> HttpResponse:
-    if response.status in _AWAY or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ProviderUnavailable(
             f"The provider answered with {response.status}.", cause="status", retry_after=_retry_after(response)
         )
@@ -141,6 +153,7 @@ def _usable(response: HttpResponse) -> HttpResponse:
 
 
 def _retry_after(response: HttpResponse) -> int | None:
-    """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3); a date counts as unknown."""
+    """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3), shortened; a date counts as unknown."""
     value = response.headers.get("retry-after", "")
-    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 6 else None
+    readable = value.isascii() and value.isdecimal() and len(value) <= 6
+    return min(int(value), LONGEST_RETRY_AFTER) if readable else None

@@ -11,7 +11,8 @@ from shopkeeper.clock import Clock
 from shopkeeper.openid.errors import ProviderError, ProviderUnavailable
 
 RETRY: Final = timedelta(seconds=10)
-"""How long a failed reading is not repeated while the former value can still be used."""
+"""How long a failed reading is not repeated while the former value can still be used, or where the server did answer,
+with something that is no such value: it will not answer better at once, and no circuit breaker counts that."""
 
 FLOOR: Final = timedelta(seconds=10)
 """The time between two readings that callers can cause by tokens of their own, which anybody can write."""
@@ -49,15 +50,17 @@ class Renewed(Generic[T]):
 
     async def get(self, *, floor: timedelta = _NONE) -> T:
         """Return the value. Raises what `read` raises where no usable value is there, or what it raised where the last
-        reading began within `floor`.
+        reading began within `floor`, or was answered within `RETRY`.
         """
         fresh, usable = self._younger(self._fresh), self._younger(self._usable)
         if fresh is not None:
             return fresh.value
         if usable is not None and (self._lock.locked() or (self._failure and self._tried_within(RETRY))):
             return usable.value
-        if usable is None and self._failure is not None and self._tried_within(floor) and not self._lock.locked():
-            raise copy(self._failure)
+        if usable is None and self._failure is not None and not self._lock.locked():
+            away = isinstance(self._failure, ProviderUnavailable)
+            if self._tried_within(floor if away else max(floor, RETRY)):
+                raise copy(self._failure)
         return await self._read_once()
 
     async def renew(self, *, floor: timedelta) -> T:
