@@ -40,7 +40,8 @@ class Case:
     """A sample answer, and what to configure, open and submit to get ours.
 
     `known`: the account exists; `signed_in`: its owner opens the flow, as a refresh if it is a login. `code`: one-time
-    codes sign in. `social`: the labels of providers by their ids; `linked`: whether the account is linked to Google.
+    codes sign in. `social`: the labels of providers by their ids; `linked`: whether the account is linked to Google,
+    `alone`: in place of its password.
     `configured` holds further settings by their path.
     """
 
@@ -53,6 +54,7 @@ class Case:
     signed_in: bool = False
     social: Mapping[str, str] = field(default_factory=dict)
     linked: bool = False
+    alone: bool = False
     configured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,7 +82,7 @@ async def ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
         if case.known or case.signed_in:
             await register(browser, password=case.password)
             if case.linked:
-                await _link(application)
+                await _link(application, alone=case.alone)
             if not case.signed_in:
                 browser.cookies.clear()
         query = "?refresh=true" if case.signed_in and case.kind == "login" else ""
@@ -156,13 +158,14 @@ def _configured(config: Mapping[str, Any], further: Mapping[str, Any]) -> Mappin
     return changed
 
 
-async def _link(application: Application) -> None:
-    """Link the owner's account to one at Google, which has verified the address."""
+async def _link(application: Application, *, alone: bool) -> None:
+    """Link the owner's account to one at Google, which has verified the address; `alone` in place of the password."""
     identities = application.accounts.identities
     async with application.infrastructure.database.unit() as unit:
         found = await identities.find_by_address(unit, via=Via.EMAIL, value=OWNER["email"])
         assert found is not None
-        linked = {"oidc": linking([LinkedAccount("google", "1093", _issuer("google"))])}
+        google = linking([LinkedAccount("google", "1093", _issuer("google"))])
+        linked = {"oidc": google, **({"password": None} if alone else {})}
         owner = await identities.change_credentials(unit, found, linked, actor="system", client_ip=None)
         await identities.mark_verified(unit, owner, [(Via.EMAIL, OWNER["email"])])
 

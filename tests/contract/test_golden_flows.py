@@ -161,6 +161,16 @@ STEPWISE = [
         IDENTIFIER,
         password=True,
         known=True,
+        social=BOTH,
+        linked=True,
+    ),
+    Case(
+        "login/1fa/identifier_first/oidc/credential-select",
+        (IDENTIFIER,),
+        known=True,
+        social=BOTH,
+        linked=True,
+        alone=True,
     ),
     Case(
         "login/1fa/identifier_first/all-methods/enumeration-protection-enabled/show-options",

@@ -225,6 +225,15 @@ class LinkingMethod(Method, Protocol):
 
 
 @runtime_checkable
+class OwnersWay(LoginMethod, Protocol):
+    """A method that signs in in several ways, of which an account has some, such as providers."""
+
+    def sign_in_form(self, owner: Identity) -> Form:
+        """Return the nodes of the ways that this account has; for logins that show them to anybody who names it."""
+        ...
+
+
+@runtime_checkable
 class SettingsMethod(Method, Protocol):
     """A method whose credentials the signed-in identity adds, changes or removes."""
 

@@ -186,6 +186,10 @@ class Oidc:
     def confirm_form(self, owner: Identity | None, *, enrolled: NewCredential) -> Form:
         return self._links.confirm_form(owner, enrolled)
 
+    def sign_in_form(self, owner: Identity) -> Form:
+        """See `OwnersWay`."""
+        return self._links.sign_in_form(owner)
+
     # -- coming back ---------------------------------------------------------------------------------------------------
 
     async def _with_id_token(self, unit: Unit, submission: MethodInput, social: SocialProvider) -> Proof | Enrolment:

@@ -92,9 +92,11 @@ class OidcLinks:
             came_by = accounts_of(enrolled)
             others = (social.provider for social in self._providers if not _are_at(came_by, social.provider))
             return Form(nodes.sign_in(others), identifier="none", leads=True)
-        at = {account.provider for account in linked_accounts(owner.credentials.get(OIDC))}
-        linked = (social.provider for social in self._providers if social.provider.id in at)
-        return Form(nodes.confirm(linked), identifier="none", leads=True)
+        return Form(nodes.confirm(self._linked(owner)), identifier="none", leads=True)
+
+    def sign_in_form(self, owner: Identity) -> Form:
+        """Return the buttons of the providers that are linked to an account."""
+        return Form(nodes.sign_in(self._linked(owner)), identifier="none", leads=True)
 
     def unlink(self, identity: Identity, named: str) -> CredentialChange:
         """Return the change that unlinks what a button names: the accounts at a provider, or one of several.
@@ -108,6 +110,10 @@ class OidcLinks:
             return {OIDC: linking(left) if left else None}
 
         return CredentialChange(revise=revise)
+
+    def _linked(self, owner: Identity) -> Sequence[Provider]:
+        at = {account.provider for account in linked_accounts(owner.credentials.get(OIDC))}
+        return [social.provider for social in self._providers if social.provider.id in at]
 
     def _left(self, identity: Identity, named: str) -> Sequence[LinkedAccount]:
         linked = linked_accounts(identity.credentials.get(OIDC))

@@ -12,6 +12,7 @@ from shopkeeper.credentials.method import (
     LinkingMethod,
     LoginMethod,
     MethodInput,
+    OwnersWay,
     Traits,
 )
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, NewCredential, SubmissionRejected
@@ -194,26 +195,39 @@ class Login:
 
     async def _second_form(self, unit: Unit, turn: Turn) -> NextForm:
         """Return the form with the methods, after an identifier was given. Only without mitigation it shows whether
-        that is known."""
+        that is known, and how its owner signs in."""
         identifier = (turn.submission.text("identifier") or "").strip()
-        if not identifier or not await self._may_be_known(unit, identifier):
+        owner = await self._identities.find_by_name(unit, identifier) if identifier else None
+        flow, nodes = turn.flow, []
+        if identifier and self.settings.mitigate_enumeration:
+            flow, forms = await self._with_methods(unit, flow, turn.caller, None, password_first=True)
+            nodes = [*leading_nodes(forms), csrf_node(), *own_nodes(forms)]
+        elif owner is not None:
+            flow, nodes = await self._own_ways(unit, flow, turn.caller, owner)
+        if not nodes:
             raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
-        flow, forms = await self._with_methods(unit, turn.flow, turn.caller, None, password_first=True)
         hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
-        shown = flow.showing((hidden, *leading_nodes(forms), csrf_node(), *own_nodes(forms)))
-        return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
+        return NextForm(replace(flow.showing((hidden, *nodes)), active=IDENTIFIER_FIRST, transient_payload={}))
+
+    async def _own_ways(self, unit: Unit, flow: Flow, caller: Caller, owner: Identity) -> tuple[Flow, list[Node]]:
+        """Return the nodes of the ways that an account has to sign in, in the contract's order; none where it has no
+        way. The flow is returned with the methods' contexts."""
+        forms: list[Form] = []
+        for name, method in sorted(self._methods.items(), key=_password_first):
+            if flow.requested_aal in method.aals and _has(owner, method):
+                if isinstance(method, OwnersWay):
+                    form = method.sign_in_form(owner)
+                else:
+                    form = await method.login_form(unit, method_view(flow, caller, method=name))
+                flow = flow.remembering(name, form.context)
+                forms.append(form)
+        ways = [*leading_nodes(forms), *own_nodes(forms)]
+        return flow, [csrf_node(), *ways] if ways else []
 
     def _identifier_alone(self, flow: Flow) -> Node:
         """Return the field of the first of two forms. The contract offers passkeys in it, independent of the methods
         that follow."""
         return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
-
-    async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
-        """Return whether the identifier may be known. Every method whose identifiers are traits is looked up, so that
-        the time taken reveals nothing."""
-        named = [name for name, method in self._methods.items() if method.facts.from_traits]
-        found = [await self._identities.find_by_identifier(unit, type=name, identifier=identifier) for name in named]
-        return any(identity is not None for identity in found) or self.settings.mitigate_enumeration
 
     def _identifier_of(self, identity: Identity) -> str:
         """Return the identity's identifier, by the first method that has one."""
@@ -234,13 +248,17 @@ class Login:
         """Return the form of every method that can give the requested level, and the flow with the methods'
         contexts. The contract has the password first in the second of two forms."""
         forms: list[Form] = []
-        methods = sorted(self._methods.items(), key=lambda known: password_first and known[0] != "password")
+        methods = sorted(self._methods.items(), key=_password_first) if password_first else self._methods.items()
         for name, method in methods:
             if flow.requested_aal in method.aals:
                 form = await method.login_form(unit, method_view(flow, caller, method=name, identity=identity))
                 flow = flow.remembering(name, form.context)
                 forms.append(form)
         return flow, forms
+
+
+def _password_first(named: tuple[str, LoginMethod]) -> bool:
+    return named[0] != "password"
 
 
 def _has(owner: Identity, method: LoginMethod) -> bool:

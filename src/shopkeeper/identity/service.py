@@ -31,6 +31,7 @@ from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.reader import NO_IDENTITY, IdentityReader
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import holds_something
+from shopkeeper.identity.unique_names import UniqueNames
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.identity.withdrawals import CREDENTIALS_CHANGED, SET_BEFORE_VERIFIED
 from shopkeeper.languages.choice import storable
@@ -123,6 +124,12 @@ class Identities(IdentityReader):
         stored = await self._store.insert(unit, incognito(identity))
         await store.delete_identity(unit, identity.id)
         return replace(identity, factors=stored.factors)
+
+    async def find_by_name(self, unit: Unit, name: str) -> Identity | None:
+        """Return the identity that has this identifier of any type whose identifiers are traits, with credentials, or
+        None. An unknown one takes as long as a known one."""
+        types = [facts.type for facts in self._facts.values() if facts.from_traits]
+        return await self.find_owner(unit, UniqueNames.of(identifiers=[(type_, name) for type_ in types]))
 
     async def remember_claim(self, unit: Unit, owner: UUID, *, client_ip: str | None) -> None:
         """Record that a registration used an identifier of this identity, also where the unit rolls back."""
