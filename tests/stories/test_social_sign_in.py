@@ -21,7 +21,7 @@ from tests.stories.conftest import Launch
 from tests.stories.places import new_folder
 from tests.stories.screen import DESK, PHONE, Screens, check
 from tests.stories.test_visit_browser import open_cart, put_into_cart, sign_up
-from tests.stories.visitor import new_address
+from tests.stories.visitor import PASSWORD, new_address
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "social-sign-in.md"
 CONFIGURATION = PAGE.with_suffix(".yml")
@@ -106,9 +106,39 @@ def test_the_steps_of_the_page(ground: Ground, screens: Screens, size: ViewportS
     sign_out_there(page, ground)
 
 
+def test_the_step_that_links_by_the_address(ground: Ground, screens: Screens) -> None:
+    ground.provider.person(ben := new_address(), password="kettle", name="Ben Plum", email_verified=False)
+    page = screens.open(size=DESK).go("/")
+    sign_up(page, ben)
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign in", exact=True).first.click()
+    page.get_by_role("link", name="All ways to sign in").click()
+    page.get_by_role("button", name="Sign in with Test provider").click()
+    sign_in_there(page, ground, ben)
+    expect(page.get_by_role("heading", name="You have an account already")).to_be_visible()
+    expect(page.get_by_role("button", name="Sign in with Test provider")).to_have_count(0)
+    page.get_by_label("Password").fill("not this one, surely 17")
+    page.get_by_role("button", name="Sign in with password").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("heading", name="You have an account already")).to_be_visible()
+    check(page)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in with password").click()
+    page.goto(f"{ground.shop.public}/account")
+    expect(page.get_by_role("button", name="Unlink Test provider")).to_be_visible()
+
+
 def test_the_page_names_what_is_on_the_screens() -> None:
     told = PAGE.read_text()
-    for said in ("Sign in with Test provider", "Unlink", "Link", "Sign out here"):
+    for said in (
+        "Sign in with Test provider",
+        "Unlink",
+        "Link",
+        "Sign out here",
+        "All ways to sign in",
+        "You have an account already",
+        "Sign in with password",
+    ):
         assert f"**{said}**" in told
     for address in (PROVIDER, SHOP, "make provider", "docs/howto/social-sign-in.yml", "ada@example.org", "kettle"):
         assert address in told
