@@ -33,6 +33,7 @@ from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import SocialContexts
 from shopkeeper.credentials.oidc_links import OidcLinks
 from shopkeeper.credentials.oidc_redirects import OidcRedirects
+from shopkeeper.credentials.oidc_withheld import WithheldSignIns
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import PASSWORD, Password
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -121,7 +122,7 @@ def build_methods(
                 hasher=hasher,
                 policy=policy,
                 guard=guard,
-                simulated=_simulated_registrations(infrastructure),
+                simulated=_simulated_registrations(infrastructure, PASSWORD),
             ),
         ),
     ]
@@ -150,16 +151,19 @@ def build_oidc(
         redirects=OidcRedirects(providers, contexts=contexts, attempts=attempts, base=base),
         attempts=attempts,
         contexts=contexts,
+        withheld=WithheldSignIns(_simulated_registrations(infrastructure, Oidc.name)),
         updates=ClaimsUpdates(identities),
         clock=infrastructure.clock,
     )
 
 
-def _simulated_registrations(infrastructure: Infrastructure) -> SimulatedRegistrations | None:
-    """Return what remembers them, where signing in with a password must not tell a taken identifier by them."""
+def _simulated_registrations(infrastructure: Infrastructure, method: str) -> SimulatedRegistrations | None:
+    """Return what remembers them, where signing in with a method must not tell a taken identifier by them."""
     settings = infrastructure.settings
-    hooks = settings.selfservice.flows.login.after.hooks_of(PASSWORD)
+    hooks = settings.selfservice.flows.login.after.hooks_of(method)
     required = any(hook.hook == "require_verified_address" for hook in hooks)
+    if method != PASSWORD and settings.feature_flags.legacy_require_verified_login_error:
+        return None  # the hook counts for passwords only then
     if not (required and settings.security.account_enumeration.mitigate):
         return None
     return SimulatedRegistrations(

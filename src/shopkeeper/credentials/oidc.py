@@ -8,7 +8,7 @@ identity. An unknown account registers (`Enrolment`), in a login too; what follo
 by the flow.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
 from shopkeeper.credentials.oidc_links import OF_ANOTHER, OidcLinks
 from shopkeeper.credentials.oidc_redirects import OidcRedirects
+from shopkeeper.credentials.oidc_withheld import WithheldSignIns
 from shopkeeper.credentials.provider_attempts import ProviderAttempts
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import (
@@ -42,6 +43,7 @@ from shopkeeper.credentials.steps import (
     Proof,
     Redirect,
     SubmissionRejected,
+    Unverified,
     UpstreamSession,
 )
 from shopkeeper.errors import NotFound
@@ -66,6 +68,7 @@ class Oidc:
         redirects: sends browsers to providers, and takes what they come back with.
         attempts: limits how often an address sends ID tokens that are refused.
         contexts: seals what the flow keeps.
+        withheld: finds the sign-ins that need a verified address first.
         updates: says what a sign-in changes of the identity.
     """
 
@@ -93,6 +96,7 @@ class Oidc:
         redirects: OidcRedirects,
         attempts: ProviderAttempts,
         contexts: SocialContexts,
+        withheld: WithheldSignIns,
         updates: ClaimsUpdates,
         clock: Clock,
     ) -> None:
@@ -103,6 +107,7 @@ class Oidc:
         self._redirects = redirects
         self._attempts = attempts
         self._contexts = contexts
+        self._withheld = withheld
         self._updates = updates
         self._clock = clock
         second = [Aal.AAL2] if any(social.raises_to_aal2 for social in providers) else []
@@ -138,7 +143,7 @@ class Oidc:
 
     # -- submissions ---------------------------------------------------------------------------------------------------
 
-    async def submit_login(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment | Unverified:  # noqa: A002
         """See `LoginMethod`. Raises `NotFound` for an unknown provider, and `ProviderError`."""
         social = self._named(input)
         if input.identity is not None:
@@ -148,7 +153,7 @@ class Oidc:
             return await self._with_id_token(unit, input, social)
         return await self._redirects.leave(input, social, fresh_since=self._confirmations.since(input))
 
-    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment | Unverified:  # noqa: A002
         """See `RegistrationMethod`. Raises as `submit_login` does."""
         social = self._named(input)
         arrival = self._contexts.arrival(input.context)
@@ -170,7 +175,7 @@ class Oidc:
             raise SubmissionRejected(message(4010004))
         return await self._redirects.leave(input, self._known(wanted), links=True)
 
-    async def callback(self, unit: Unit, input: MethodInput) -> Proof | Enrolment | CredentialChange:  # noqa: A002
+    async def callback(self, unit: Unit, input: MethodInput) -> Proof | Enrolment | Unverified | CredentialChange:  # noqa: A002
         """See `CallbackMethod`. Raises `ProviderError` and `SubmissionRejected`."""
         returned = await self._redirects.returned(input)
         social, authenticated = returned.social, returned.authenticated
@@ -192,7 +197,9 @@ class Oidc:
 
     # -- coming back ---------------------------------------------------------------------------------------------------
 
-    async def _with_id_token(self, unit: Unit, submission: MethodInput, social: SocialProvider) -> Proof | Enrolment:
+    async def _with_id_token(
+        self, unit: Unit, submission: MethodInput, social: SocialProvider
+    ) -> Proof | Enrolment | Unverified:
         """Return the step for an ID token that a native app sent. Its `nonce` is one that the app has chosen."""
         token, nonce = submission.text("id_token"), submission.text("id_token_nonce")
         if not social.provider.id_token_native:
@@ -213,7 +220,7 @@ class Oidc:
         authenticated: Authenticated,
         *,
         since: datetime | None,
-    ) -> Proof | Enrolment:
+    ) -> Proof | Enrolment | Unverified:
         self._confirmations.require_new(social, authenticated, since=since)
         owner = await self._accounts.owner(unit, authenticated)
         aal = social.aal_of(authenticated.claims)
@@ -223,7 +230,10 @@ class Oidc:
             if submission.identity is not None and submission.identity.id == owner.id:
                 linked = await self._accounts.linked(unit, owner)
                 self._confirmations.require(social, owner, linked, aal=submission.requested_aal)
-            return await self._proof(submission, owner, social, authenticated, aal)
+            proof = await self._proof(submission, owner, social, authenticated, aal)
+            if submission.identity is not None:
+                return proof
+            return await self._withheld_from(unit, owner, authenticated, proof.verified) or proof
         mapped = await self._accounts.new(social, authenticated, schema_id=submission.schema_id)
         arrival = Arrival(
             social.provider.id,
@@ -239,7 +249,19 @@ class Oidc:
             one_use=authenticated.one_use,
             aal=aal,
         )
-        return self._enrolment(submission, social, arrival)
+        enrolment = self._enrolment(submission, social, arrival)
+        return await self._withheld_from(unit, None, authenticated, enrolment.verified) or enrolment
+
+    async def _withheld_from(
+        self,
+        unit: Unit,
+        owner: Identity | None,
+        authenticated: Authenticated,
+        verified: Collection[tuple[Via, str]],
+    ) -> Unverified | None:
+        return await self._withheld.of(
+            unit, owner, issuer=authenticated.issuer, subject=authenticated.subject, verified=verified
+        )
 
     async def _proof(
         self,
@@ -280,6 +302,7 @@ class Oidc:
             metadata_admin=arrival.metadata_admin,
             aal=arrival.aal,
             provider=arrival.provider,
+            when_simulated=self._withheld.remembering(issuer=arrival.issuer, subject=arrival.subject),
             link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
             upstream=UpstreamSession(
                 arrival.provider,

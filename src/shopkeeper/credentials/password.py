@@ -152,7 +152,9 @@ class Password:
 
         async def remember(unit: Unit, identity: Identity | None) -> None:
             if simulated is not None:
-                await simulated.remember(unit, identity, method=PASSWORD, password=password)
+                known = identity.credentials.get(PASSWORD) if identity is not None else None
+                names = known.identifiers if known is not None else ()
+                await simulated.remember(unit, identity, names=names, secret=password)
 
         return Enrolment(traits.values, (credential,), method=PASSWORD, when_simulated=remember)
 

@@ -1,13 +1,15 @@
-"""Registrations that were only simulated, because an identifier is taken: their passwords are refused as those of real
+"""Registrations that were only simulated, because an identifier is taken: who signs in to them is refused as real
 accounts are that nobody has verified.
 
-Where signing in needs a verified address, whoever has registered learns so from the password that they chose. If a
-password of a simulated registration were simply wrong, that would tell a taken identifier from a free one. So it is
-remembered, as an HMAC with its identifier: the key is not in the database, and nothing can be signed in to with it.
+Where signing in needs a verified address, whoever has registered learns so from the password that they chose, or by the
+account at a provider that they came with. If a password of a simulated registration were simply wrong, or such an
+account registered once more, that would tell a taken identifier from a free one. So they are remembered: a password as
+an HMAC with its identifier, an account as one of issuer and subject. The key is not in the database, and nothing can be
+signed in to with it.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -61,13 +63,13 @@ class SimulatedRegistrations:
         self._keys = keys
         self._clock = clock
 
-    async def remember(self, unit: Unit, identity: Identity | None, *, method: str, password: str) -> None:
-        """Remember the registration of a simulated identity; for None, which is a real one, do as much work."""
+    async def remember(self, unit: Unit, identity: Identity | None, *, names: Sequence[str], secret: str) -> None:
+        """Remember the registration of a simulated identity, by each name with the secret; for None, which is a real
+        one, do as much work."""
         if identity is None:
             await unit.write(delete(simulated_registrations).where(simulated_registrations.c.id == crypto.new_id()))
             return
-        credential, now = identity.credentials.get(method), self._clock.now()
-        digests = [self._digest(name, password) for name in (credential.identifiers if credential else ())]
+        digests, now = [self._digest(name, secret) for name in names], self._clock.now()
         if not digests or not identity.unverified:
             return
         rows = [
@@ -77,9 +79,9 @@ class SimulatedRegistrations:
         adding: Any = _INSERT[unit.dialect](simulated_registrations).values(rows)
         await unit.write(adding.on_conflict_do_nothing(index_elements=["digest"]))
 
-    async def find(self, unit: Unit, identifier: str, password: str) -> SimulatedRegistration | None:
-        """Return the registration with this identifier and password; None where there was none."""
-        digest = self._digest(identifier, password)
+    async def find(self, unit: Unit, name: str, secret: str) -> SimulatedRegistration | None:
+        """Return the registration with this name and secret; None where there was none."""
+        digest = self._digest(name, secret)
         row = await unit.first(select(simulated_registrations).where(simulated_registrations.c.digest == digest))
         if row is None:
             return None
@@ -92,8 +94,8 @@ class SimulatedRegistrations:
     def _sealed(self, identity: Identity, digest: bytes) -> str:
         return self._keys.seal_text((identity.address_to_verify or "").encode(), context=digest)
 
-    def _digest(self, identifier: str, password: str) -> bytes:
-        text = "\0".join(f"{len(part)}:{part}" for part in (lookup_key(identifier), password))
+    def _digest(self, name: str, secret: str) -> bytes:
+        text = "\0".join(f"{len(part)}:{part}" for part in (lookup_key(name), secret))
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
 
 

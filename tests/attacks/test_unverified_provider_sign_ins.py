@@ -1,0 +1,93 @@
+"""Rows 74 and 75: where signing in needs a verified address, an account at a provider does not tell a taken one."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import PASSWORD, new_address
+from tests.attacks.test_unverified_sign_ins import plain
+from tests.credentials.social import SocialStage, social_stage
+from tests.flows.watching import statements
+
+LINK = 1010016
+SignIn = Callable[..., Awaitable[httpx2.Response]]
+
+
+@pytest.fixture
+async def stage(dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[SocialStage]:
+    flows = {
+        "registration": {"after": {"oidc": {"hooks": []}}},
+        "login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}},
+        "verification": {"enabled": True},
+    }
+    async with social_stage(dsn, tmp_path, clock, selfservice={"flows": flows}) as stage:
+        yield stage
+
+
+async def in_an_app(stage: SocialStage, email: str, *, kind: str = "login", verified: bool = False) -> httpx2.Response:
+    app = await stage.scene.native()
+    flow = (await app.get(f"/self-service/{kind}/api")).json()
+    token = stage.id_token(subject=f"s-{email}", email=email, email_verified=verified, jti=str(uuid4()))
+    whole = {"method": "oidc", "provider": "idp", "id_token": token, "id_token_nonce": "n-1"}
+    return await app.post(flow["ui"]["action"], json=whole)
+
+
+async def in_a_browser(
+    stage: SocialStage, email: str, *, kind: str = "login", verified: bool = False
+) -> httpx2.Response:
+    browser = await stage.scene.browser()
+    answer = await stage.arrive(browser, kind, subject=f"s-{email}", email=email, email_verified=verified)
+    return await browser.get(answer.headers["location"])
+
+
+async def addresses(stage: SocialStage) -> tuple[str, str]:
+    """Return a free address, and one of an account."""
+    free, taken = new_address("free"), new_address("taken")
+    await stage.customer(taken, password=PASSWORD)
+    return free, taken
+
+
+@pytest.mark.parametrize("sign_in", [in_an_app, in_a_browser], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("kind", ["login", "registration"])
+async def test_row_074_and_075_a_second_sign_in_is_answered_alike(
+    stage: SocialStage, sign_in: SignIn, kind: str
+) -> None:
+    told = []
+    for email in await addresses(stage):
+        answers = [await sign_in(stage, email, kind=kind) for _ in range(3)]
+        told.append([plain(answer, email) for answer in answers])
+    assert told[0] == told[1]
+    if sign_in is in_an_app:
+        assert [status for status, *_ in told[0]] == [200, 403, 403]
+
+
+async def test_row_075_it_takes_as_much_work(stage: SocialStage) -> None:
+    told = []
+    for email in await addresses(stage):
+        seen = []
+        for _ in range(3):
+            with statements(stage.scene) as sent:
+                await in_an_app(stage, email)
+            seen.append(len(sent))
+        told.append(seen)
+    assert told[0][1:] == told[1][1:]
+
+
+async def test_row_075_who_shows_the_address_at_the_provider_goes_on(stage: SocialStage) -> None:
+    free, taken = await addresses(stage)
+    for email in (free, taken):
+        await in_an_app(stage, email)
+    assert "session_token" in (await in_an_app(stage, free, verified=True)).json()
+    asked = (await in_an_app(stage, taken, verified=True)).json()
+    assert [each["id"] for each in asked["ui"]["messages"]] == [LINK]
+
+
+async def test_row_075_no_subject_of_a_simulated_registration_is_stored(stage: SocialStage) -> None:
+    _, taken = await addresses(stage)
+    await in_an_app(stage, taken)
+    [row] = await stage.scene.rows("simulated_registrations")
+    assert f"s-{taken}" not in str(row)
