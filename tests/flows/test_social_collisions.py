@@ -7,7 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
+from shopkeeper.credentials.steps import Proof
+from shopkeeper.flows.handler import Turn
+from shopkeeper.flows.outcomes import Completed
+from shopkeeper.flows.proofs import Proofs
+from shopkeeper.identity.store import verifiable_addresses
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, visit, written_schema
 from tests.flows.conftest import REGISTERING_SIGNS_IN, Stage, Staging
 from tests.flows.test_callbacks import flow_of, messages, methods_of
@@ -272,6 +278,28 @@ class TestWithoutAnotherProof:
         assert await methods_of(browser) == [(TRAVEL, "aal1", PROVIDER)]
         assert await is_linked(stage, owner)
         assert "sign_in_linked" in [mail.template_type for mail in await stage.scene.mails()]
+
+    async def test_does_not_where_the_account_has_lost_the_address_meanwhile(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser, email = await stage.scene.browser(), new_address()
+        owner = await owner_of(stage, email)
+        await has_verified(stage, owner)
+        stage.provider.says("enrolment", subject="social", email=email, automatic=True)
+        prove, proofs = Proofs.prove, list[Proof]()
+
+        async def too_late(self: Proofs, turn: Turn, proof: Proof, **more: Any) -> Completed:
+            proofs.append(proof)
+            async with stage.scene.application.infrastructure.database.unit() as unit:
+                await unit.write(update(verifiable_addresses).values(verified=False, verified_at=None))
+            return await prove(self, turn, proof, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Proofs, "prove", too_late)
+            await browser.get(await stage.leave(browser, "login"))
+        assert [str(each.identity_id) for each in proofs] == [owner]
+        assert await browser.whoami() is None
+        assert not await is_linked(stage, owner)
 
     @pytest.mark.parametrize("verified", ["account", "provider"])
     async def test_asks_where_only_one_of_them_has(self, stage: Stage, verified: str) -> None:

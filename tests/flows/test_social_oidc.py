@@ -8,11 +8,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from sqlalchemy import update
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.oidc import KEPT_FOR
 from shopkeeper.credentials.steps import NewCredential
-from shopkeeper.flows import store
 from shopkeeper.identity.values import Via
 from shopkeeper.openid.errors import ProviderError
 from tests.attacks.scene import HTML, PASSWORD, Browser, new_address
@@ -200,14 +199,19 @@ class TestTraits:
         session = (await browser.get("/sessions/whoami")).json()
         assert session["identity"]["traits"]["email"] == email
 
+    async def test_are_completed_without_going_there_again(self, stage: SocialStage, clock: StoppedClock) -> None:
+        browser, email = await stage.scene.browser(), new_address()
+        flow = await stage.flow_after(browser, await stage.arrive(browser, "registration"), "registration")
+        clock.advance(seconds=KEPT_FOR.total_seconds() - 1)
+        answer = await stage.submit(browser, flow, provider="idp", traits={"email": email})
+        assert (answer.status_code, answer.json()["identity"]["traits"]["email"]) == (200, email)
+
     async def test_are_taken_from_the_provider_again_where_it_was_too_long_ago(
         self, stage: SocialStage, clock: StoppedClock
     ) -> None:
         browser, email = await stage.scene.browser(), new_address()
-        flow_id = dict(parse_qsl(urlsplit((await stage.arrive(browser, "registration")).headers["location"]).query))
-        flow = (await browser.get(f"/self-service/registration/flows?id={flow_id['flow']}", headers=JSON)).json()
-        async with stage.scene.application.infrastructure.database.unit() as unit:
-            await unit.write(update(store.flows).values(context={}))
+        flow = await stage.flow_after(browser, await stage.arrive(browser, "registration"), "registration")
+        clock.advance(seconds=KEPT_FOR.total_seconds())
         url = await stage.leave(browser, flow, provider="idp", traits={"email": email})
         await browser.get(stage.back(url))
         session = (await browser.get("/sessions/whoami")).json()

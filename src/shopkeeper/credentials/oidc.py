@@ -53,7 +53,7 @@ from shopkeeper.openid.authenticated import Authenticated, usable_hint
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message, reason
 
-KEPT_FOR: Final = timedelta(hours=1)
+KEPT_FOR: Final = timedelta(minutes=30)
 """How long an account that was authenticated may still be registered with, while its traits are completed."""
 
 

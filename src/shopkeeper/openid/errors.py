@@ -75,19 +75,6 @@ class AuthorizationRefused(ProviderError):
         super().__init__(cause=error)
         self.error, self.description = error, description
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the provider needs the shopper to do something, which `prompt=none` forbade.
-
-        OpenID Connect Core 1.0 section 3.1.2.6.
-        """
-        return self.error in {
-            "login_required",
-            "interaction_required",
-            "consent_required",
-            "account_selection_required",
-        }
-
 
 class ProviderTokenInvalid(ProviderError):
     """An ID token or a logout token is not one of this provider for us, or is not valid now.

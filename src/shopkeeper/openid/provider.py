@@ -251,10 +251,6 @@ class Provider:
         """Return whether an authorization answer with this `iss` is this provider's (RFC 9207 section 2)."""
         return issuer in self.issuer_aliases or self.issues(issuer)
 
-    def issuer_of_tenant(self, tenant: str) -> str | None:
-        """Return the issuer of a tenant, None where the provider is not one for many tenants."""
-        return self.issuer_template.replace(TENANT, tenant) if self.issuer_template is not None else None
-
     def tenant_of(self, issuer: str) -> str | None:
         """Return the tenant in an issuer, None where it is none of the template."""
         if self.issuer_template is None:
