@@ -149,6 +149,24 @@ class TestJsonnet:
         assert (await mapped(source, jsonnet, claims)).verified_addresses == ()
         assert (await mapped(source, jsonnet, VERIFIED)).verified_addresses == ADDRESS
 
+    @pytest.mark.parametrize("address", ["ａda@shop.example", "ada@ｓhop.example", "ad\u200ba@shop.example"], ids=ascii)
+    async def test_row_095_an_address_that_only_looks_like_another_is_not_verified(
+        self, jsonnet: Jsonnet, address: str
+    ) -> None:
+        claims = {**VERIFIED, "email": address}
+        assert (await mapped(RECORDED, jsonnet, claims)).verified_addresses == ()
+        assert (
+            await SchemaMapper(schemas(default={"email": TEXT}, member={})).map(person(claims))
+        ).verified_addresses == ()
+        # Nor does a mapper make the other address of it.
+        source = "{identity: {traits: {}, verified_addresses: [{via: 'email', value: 'ada@shop.example'}]}}"
+        assert (await mapped(source, jsonnet, claims)).verified_addresses == ()
+
+    @pytest.mark.parametrize("address", ["Ada@SHOP.example", "ada@xn--bcher-kva.example", "ada@bücher.example"])
+    async def test_capitals_and_the_form_of_the_domain_do_not_matter(self, jsonnet: Jsonnet, address: str) -> None:
+        found = await mapped(RECORDED, jsonnet, {**VERIFIED, "email": address})
+        assert [value for _, value in found.verified_addresses] == [address]
+
     async def test_another_address_than_the_verified_one_is_not_verified(self, jsonnet: Jsonnet) -> None:
         source = "{identity: {traits: {}, verified_addresses: [{via: 'email', value: 'victim@shop.example'}, null]}}"
         assert (await mapped(source, jsonnet)).verified_addresses == ()

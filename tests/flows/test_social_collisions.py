@@ -312,6 +312,16 @@ class TestWithoutAnotherProof:
         assert await browser.whoami() is None
         assert not await is_linked(stage, owner)
 
+    async def test_row_095_nor_by_an_address_that_only_looks_like_it(self, stage: Stage) -> None:
+        browser, email = await stage.scene.browser(), new_address()
+        owner = await owner_of(stage, email)
+        await has_verified(stage, owner)
+        look_alike = chr(ord(email[0]) + 0xFEE0) + email[1:]
+        stage.provider.says("enrolment", subject="social", email=look_alike, automatic=True)
+        await browser.get(await stage.leave(browser, "login"))
+        assert await browser.whoami() is None
+        assert not await is_linked(stage, owner)
+
 
 class TestAnAddressThatTheProviderHasNotVerified:
     async def test_reveals_nothing_where_a_registration_would_not(self, either_stage: Stage) -> None:

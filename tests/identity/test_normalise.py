@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shopkeeper.identity.normalise import normalise_email, normalise_identifier, normalise_phone
+from shopkeeper.identity.normalise import is_exact, normalise_email, normalise_identifier, normalise_phone
 
 INVISIBLE = st.sampled_from("\u200b\u200c\u200d\u2060\ufeff\u202e\u2066\u200e\u00ad\u034f\u3164\ufe0f\x00\x1f\u061c")
 ANY = st.text(max_size=40)
@@ -85,3 +85,49 @@ class TestAddresses:
 
     def test_a_number_without_its_country_stays_as_it_is(self) -> None:
         assert normalise_phone("0170 1234567") == "0170 1234567"
+
+
+class TestIsExact:
+    @pytest.mark.parametrize(
+        "spelt",
+        [
+            "ada@example.org",
+            "Ada@EXAMPLE.org",
+            "ada@xn--strae-oqa.de",
+            "ada@straße.de",
+            "Ünal@example.org",
+            "+49 (170) 123-4567",
+        ],
+    )
+    def test_what_is_the_same_mailbox_is_exact(self, spelt: str) -> None:
+        assert is_exact(spelt)
+
+    @pytest.mark.parametrize(
+        "spelt",
+        [
+            "ａda@example.org",
+            "ada@ｅxample.org",
+            "ada＠example.org",
+            "ada@example。org",
+            "ad\u200ba@example.org",
+            "ada@exam\u00adple.org",
+            # Lower case makes a plain k of the Kelvin sign, and an å of the sign of the unit.
+            "\u212aarl@example.org",
+            "\u212bsa@example.org",
+            "u\u0308nal@example.org",
+            "ada\n@example.org",
+            "+４９１７０１２３４５６７",
+            "+1 800 FLOWERS",
+        ],
+    )
+    def test_what_only_looks_the_same_is_not(self, spelt: str) -> None:
+        assert not is_exact(spelt)
+
+    @given(EMAILS)
+    def test_the_stored_spelling_is_exact(self, address: str) -> None:
+        assert is_exact(normalise_identifier(address))
+
+    @given(ANY)
+    def test_one_that_is_exact_differs_by_capitals_at_most(self, text: str) -> None:
+        assume("@" not in text and not text.startswith("+") and is_exact(text))
+        assert text.lower() == normalise_identifier(text)

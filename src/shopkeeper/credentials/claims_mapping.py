@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from shopkeeper.credentials.mapper_claims import is_true, mapper_claims
+from shopkeeper.identity.normalise import is_exact
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.jsonnet.errors import JsonnetFailed, JsonnetRuntimeError, JsonnetUnavailable
@@ -213,7 +214,8 @@ def _shown(identity: Identity) -> Mapping[str, Any]:
 
 
 def _proven(addresses: Sequence[_Address | None], claims: Mapping[str, Any]) -> Sequence[tuple[Via, str]]:
-    """Return the addresses that the provider says are verified.
+    """Return the addresses that the provider says are verified, and that are spelled as they are stored: one that only
+    looks like another (row 95 of the attacks) is a mailbox of its own.
 
     A mapper alone is not enough: one that calls every address verified gives an account to anybody who writes its
     address into a profile of a provider that does not ask for proof.
@@ -222,7 +224,8 @@ def _proven(addresses: Sequence[_Address | None], claims: Mapping[str, Any]) -> 
     for address in addresses[:_MOST_ADDRESSES]:
         if address is not None:
             via, claim, verified = _CLAIMS_OF_VIA[address.via]
-            same = str(claims.get(claim, "")).lower() == address.value.strip().lower()
+            value, told = address.value.strip(), str(claims.get(claim, "")).strip()
+            same = is_exact(value) and is_exact(told) and value.lower() == told.lower()
             if same and is_true(claims.get(verified)):
-                proven[(via, address.value.strip())] = None
+                proven[(via, value)] = None
     return tuple(proven)

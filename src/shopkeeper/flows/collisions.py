@@ -30,7 +30,7 @@ from shopkeeper.flows.pending_links import PendingLink, PendingLinks, without_li
 from shopkeeper.flows.registrar import Admission, Registrar, Taken
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.identity.mail_values import mail_values
-from shopkeeper.identity.normalise import normalise_identifier
+from shopkeeper.identity.normalise import is_exact, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
@@ -240,7 +240,7 @@ def pending_link(collision: Collision) -> PendingLink:
 
 def _proven(enrolment: Enrolment, owner: Identity) -> Collision | None:
     """Return the collision by an address that the provider has verified; None without one."""
-    verified = (normalise_identifier(value) for _, value in enrolment.verified)
+    verified = (normalise_identifier(value) for _, value in enrolment.verified if is_exact(value))
     name = next((name for name in verified if name in _names_of(owner)), None)
     return Collision(enrolment, owner, name, verified=True) if name is not None else None
 

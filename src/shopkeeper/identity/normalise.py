@@ -6,6 +6,7 @@ turns `straße.de` into `strasse.de`, which is another owner's domain. Stored an
 here.
 """
 
+import re
 import unicodedata
 
 import phonenumbers
@@ -15,6 +16,7 @@ LONGEST = 320
 """Maximum length in characters, before and after normalising. An e-mail address cannot be longer (RFC 3696, errata)."""
 
 _ROUNDS = 8
+_GROUPED_PHONE = re.compile(r"\+[0-9 ().-]+")
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset(
     (
@@ -68,6 +70,26 @@ def normalise_phone(text: str) -> str:
     '+491701234567'
     """
     return _canonical_phone(fold(text))
+
+
+def is_exact(text: str) -> bool:
+    """Return whether an address is its normalised spelling, but for what never makes it another owner's: capitals, the
+    form of the domain, and how a phone number is grouped.
+
+    Look-alikes share a spelling so that nobody gets a second account by them. They are other mailboxes all the same: a
+    proof of `ｏwner@example.org` proves nothing of `owner@example.org`, so whatever grants something by an address asks
+    this first.
+
+    >>> is_exact("Owner@EXAMPLE.org"), is_exact("owner@xn--bcher-kva.example"), is_exact("ｏwner@example.org")
+    (True, True, False)
+    """
+    if unicodedata.normalize("NFKC", text) != text or _visible(text) != text:
+        return False
+    plain, normal = text.lower(), normalise_identifier(text)
+    if "@" not in plain:
+        return plain == normal or _GROUPED_PHONE.fullmatch(plain) is not None
+    (mailbox, _, domain), (its_mailbox, _, its_domain) = plain.rpartition("@"), normal.rpartition("@")
+    return mailbox == its_mailbox and (domain.isascii() or domain == its_domain)
 
 
 def fold(text: str) -> str:
