@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -411,6 +412,38 @@ class TestWithoutCodes:
         token = answer.json()["session_token"]
         who = await app.client.get("/sessions/whoami", headers={"x-session-token": token})
         assert who.json()["identity"]["id"] == str(ada.id)
+
+    @pytest.mark.parametrize("again", [True, False], ids=["and its token", "alone"])
+    async def test_its_guest_brings_the_cart_along(self, either_stage: Stage, again: bool) -> None:
+        stage = either_stage
+        await stage.customer("ada")
+        stage.provider.says("proof", subject="ada")
+        app = await begin(stage, query="")
+        guest = (await visit(app.client))["authorization"]
+        await fill_cart(app.client, guest, quantity=2)
+        app.client.headers["authorization"] = f"Bearer {guest}"
+        back = await app.leave()
+        if not again:
+            del app.client.headers["authorization"]
+        answer = (await app.client.get(back)).json()
+        app.client.headers.pop("authorization", None)
+        cart = (await ask(app.client, answer["session_token"], CART))["data"]["getCart"]
+        assert cart["totalQuantity"] == 2
+        assert (await ask(app.client, guest, CART))["data"]["getCart"] is None
+
+    async def test_a_session_that_the_app_presents_ends(self, either_stage: Stage) -> None:
+        stage = either_stage
+        await stage.customer("ada")
+        stage.provider.says("proof", subject="ada")
+        first = await begin(stage, query="")
+        token = (await first.client.get(await first.leave())).json()["session_token"]
+        second = await begin(stage, query="")
+        back = await second.leave()
+        answer = await second.client.get(back, headers={"x-session-token": token})
+        assert answer.json()["session_token"] != token
+        rows = {str(UUID(str(row["id"]))): row["active"] for row in await stage.scene.rows("sessions")}
+        assert rows.pop(answer.json()["session"]["id"])
+        assert [bool(active) for active in rows.values()] == [False]
 
     async def test_the_app_can_submit_again_with_its_cookie(self, stage: Stage) -> None:
         email = new_address()

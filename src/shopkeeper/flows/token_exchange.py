@@ -159,11 +159,20 @@ def leaving(flow: Flow, caller: Caller) -> Flow:
 
 
 def of_app(flow: Flow, caller: Caller) -> Caller:
-    """Return the caller of a callback as the app's flow sees them: a browser may have cookies of its own, which are not
-    the app's."""
+    """Return the caller of a callback as the app's flow sees them.
+
+    With codes, a browser has come, whose guest and session are not the app's; the app's own are taken at the exchange.
+    Without, the app itself has come, by the cookie that binds it: its guest is the one that it left with, or the one
+    that it presents now, and the session that it presents ends.
+    """
     if flow.type is not FlowType.API:
         return caller
-    return Caller(client=caller.client, store=flow.store, locale=caller.locale, wished_language=caller.wished_language)
+    app = Caller(client=caller.client, store=flow.store, locale=caller.locale, wished_language=caller.wished_language)
+    if exchanges(flow):
+        return app
+    here = caller.within(flow.store)
+    guest = _leaving_guest(flow.context) or here.guest
+    return replace(app, guests={flow.store: guest} if guest is not None else {}, former=here.session or here.former)
 
 
 def with_code(url: str, code: str) -> str:
