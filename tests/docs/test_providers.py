@@ -46,6 +46,18 @@ def test_a_row_says_what_the_preset_is(name: str) -> None:
     assert (confirms == "yes") is preset.reauthenticates
 
 
+def test_the_providers_whose_codes_are_bound_to_no_sign_in_are_named() -> None:
+    """RFC 9700 section 2.1.1: by a nonce, or by PKCE where no metadata can offer it."""
+    unbound = {
+        name
+        for name, preset in PRESETS.items()
+        if not preset.unsupported and preset.pkce != "force" and not (preset.openid and preset.sends_nonce)
+    }
+    table = TEXT.partition("| `provider` | Why |")[2].partition("\n\n")[0]
+    named = {name for line in table.splitlines() if line for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert unbound == named
+
+
 def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "shop.yml"
     file.write_text(example("yaml"))

@@ -100,7 +100,8 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         token_auth=_POST,
         confirming={"auth_type": "reauthenticate"},
     ),
-    # https://discord.com/developers/docs/topics/oauth2
+    # https://discord.com/developers/docs/topics/oauth2. That it knows PKCE, also of clients with a secret, is told in
+    # https://discord.com/.well-known/oauth-authorization-server and in the manual of its SDK.
     "discord": _oauth2(
         "Discord",
         "https://discord.com",
@@ -123,10 +124,11 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         ),
         scope=("identify", "email"),
         required_scope=("identify",),
+        pkce="force",
         verifies_email=True,
     ),
     # https://developer.spotify.com/documentation/web-api/reference/get-current-users-profile. Its manual says that the
-    # address is not verified.
+    # address is not verified. PKCE: https://developer.spotify.com/documentation/web-api/tutorials/code-pkce-flow.
     "spotify": _oauth2(
         "Spotify",
         "https://accounts.spotify.com",
@@ -147,6 +149,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
             },
         ),
         scope=("user-read-email", "user-read-private"),
+        pkce="force",
     ),
     # https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code. Only a confirmed address is told.
     "x": _oauth2(
@@ -203,8 +206,8 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         token_auth=_POST,
         verifies_email=True,
     ),
-    # https://developer.amazon.com/docs/login-with-amazon/obtain-customer-profile.html. `zoneinfo` is what Kratos calls
-    # the postal code, and mappers read it under this name.
+    # https://developer.amazon.com/docs/login-with-amazon/obtain-customer-profile.html; authorization-code-grant.html
+    # there recommends PKCE. `zoneinfo` is what Kratos calls the postal code, and mappers read it under this name.
     "amazon": _oauth2(
         "Amazon",
         "https://www.amazon.com",
@@ -219,6 +222,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
             claims={"sub": "user_id", "name": "name", "email": "email", "zoneinfo": "postal_code"},
         ),
         scope=("profile",),
+        pkce="force",
         token_auth=_POST,
     ),
     # The interface of LinkedIn before OpenID Connect; applications made since August 2023 have `linkedin_v2` only.
@@ -250,7 +254,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         scope=("r_liteprofile", "r_emailaddress"),
         token_auth=_POST,
     ),
-    # https://yandex.com/dev/id/doc/en/user-information
+    # https://yandex.com/dev/id/doc/en/user-information; PKCE: https://yandex.com/dev/id/doc/en/codes/code-url
     "yandex": _oauth2(
         "Yandex",
         "https://login.yandex.ru",
@@ -276,6 +280,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
             texts={"picture": "https://avatars.yandex.net/get-yapic/{default_avatar_id}/islands-200"},
         ),
         scope=(),
+        pkce="force",
     ),
     # https://dev.vk.com/api/access-token/authcode-flow-user. The address comes with the token.
     "vk": _oauth2(

@@ -21,7 +21,8 @@ from shopkeeper.openid.provider import ALGORITHMS
 
 MAX_TOKEN: Final = 64 * 1024
 """Characters of a token, so that its claims are below 64 kB."""
-MAX_HEADER: Final = 2048
+MAX_HEADER: Final = 11 * 1024
+"""Base64 digits of a header, which are 8 kB: some providers send the chain of their certificates (`x5c`) along."""
 MAX_SIGNATURE: Final = 1400
 """Base64 digits of a signature by the longest RSA key."""
 LONGEST_KID: Final = 512
@@ -97,8 +98,10 @@ def _header_bytes(token: str) -> bytes:
     parts = token.split(".", _PARTS_OF_JWE)
     if len(parts) == _PARTS_OF_JWE:
         raise ProviderTokenInvalid("The token is encrypted; only signed ones are accepted.", cause="encrypted")
-    if len(parts) != 3 or len(parts[0]) > MAX_HEADER:
+    if len(parts) != 3:
         raise ProviderTokenInvalid("This is no signed token.", cause="not_a_token")
+    if len(parts[0]) > MAX_HEADER:
+        raise ProviderTokenInvalid("The token's header is longer than 8 kB.", cause="header_too_long")
     try:
         return urlsafe_b64decode(parts[0].encode())
     except ValueError as broken:
