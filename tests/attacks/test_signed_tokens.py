@@ -140,7 +140,7 @@ async def test_row_012_an_audience_is_us_or_a_list_with_us_in_it(idp: ScriptedPr
 
 @pytest.mark.parametrize("party", [DROP, None, "other", ["shop"], ""])
 async def test_row_012_a_list_with_others_needs_us_as_the_party(idp: ScriptedProvider, party: Any) -> None:
-    assert await refusals(idp, signed(idp.claims(aud=["other", "shop"], azp=party))) <= {"azp", "typ"}
+    assert await refusals(idp, signed(idp.claims(aud=["other", "shop"], azp=party))) <= {"azp", "typ", "events"}
 
 
 async def test_row_012_one_thing_that_is_right_excuses_nothing(idp: ScriptedProvider) -> None:
