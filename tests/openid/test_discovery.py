@@ -84,12 +84,6 @@ class TestTheDocument:
         idp.answer(WELL_KNOWN, idp.metadata())
         assert "/auth?" in await client.authorization_url(**LEAVING)
 
-    async def test_it_may_be_somewhere_else(self, idp: ScriptedProvider) -> None:
-        idp.answer("/elsewhere", idp.metadata())
-        client = idp.client(discovery_url=idp.server.url("/elsewhere"))
-        assert "/auth?" in await client.authorization_url(**LEAVING)
-        assert idp.asked(WELL_KNOWN) == 0
-
     async def test_a_provider_without_it_is_not_asked(self, idp: ScriptedProvider) -> None:
         client = idp.client(discovers=False, endpoints=Endpoints(authorization="https://github.example/authorize"))
         assert (await client.authorization_url(**LEAVING)).startswith("https://github.example/authorize?")

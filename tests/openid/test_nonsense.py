@@ -18,7 +18,7 @@ from shopkeeper.openid.metadata import Metadata, parse_metadata
 from shopkeeper.openid.presets import PRESETS
 from shopkeeper.openid.provider import Provider
 from shopkeeper.openid.tokens import SignedToken
-from shopkeeper.openid.userinfo import shaped
+from shopkeeper.openid.userinfo import claims_of_userinfo
 from tests.openid.scripted import EC, ED, RSA
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_userinfo(shape: Any, data: st.DataObject) -> None:
     names = sorted({step for path in _paths(shape) for step in path.split(".") if not step.startswith("?")} | {"sub"})
     parts = {name: data.draw(documents(names)) for name in [shape.name, *(r.name for r in shape.further)] if name}
     document = parts if shape.name else data.draw(st.dictionaries(st.sampled_from(names), documents(names), max_size=4))
-    assert isinstance(shaped(document, shape), dict)
+    assert isinstance(claims_of_userinfo(document, shape), dict)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

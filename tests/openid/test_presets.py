@@ -7,7 +7,7 @@ import pytest
 
 from shopkeeper.openid.preset import ISSUER, Preset
 from shopkeeper.openid.presets import PRESETS
-from shopkeeper.openid.userinfo import claims_of_answer, shaped
+from shopkeeper.openid.userinfo import claims_of_answer, claims_of_userinfo
 from tests.openid.scripted import NONCE, REDIRECT, VERIFIER, ScriptedProvider, query
 
 KRATOS = (
@@ -172,7 +172,7 @@ def test_openid_is_always_asked_for(preset: Preset) -> None:
     ],
 )
 def test_an_answer_becomes_openid_claims(name: str, document: dict[str, Any], claims: dict[str, Any]) -> None:
-    assert shaped(document, PRESETS[name].userinfo) == claims
+    assert claims_of_userinfo(document, PRESETS[name].userinfo) == claims
 
 
 @pytest.mark.parametrize("name", ["facebook", "spotify", "linkedin", "yandex", "vk", "amazon", "lark", "uaepass"])

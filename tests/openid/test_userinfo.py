@@ -117,9 +117,8 @@ class TestWithoutOpenId:
             claims={"sub": "data.0.id", "email": "data.0.mail"},
             texts={"picture": "https://cdn.example/{data.0.id}/{data.0.avatar}.png", "website": "{data.0.none}"},
             constants={"email_verified": False},
-            headers={"Client-Id": "{client_id}"},
+            headers={"Client-Id": "shop"},
             parameters={"fields": "id,mail", "appsecret_proof": "{appsecret_proof}"},
-            method="POST",
         )
         idp.answer("/user", {"data": [{"id": "u1", "mail": "u1@x.example", "avatar": "a9"}]})
         found = await oauth2(idp, shape).authenticate(query(), **ARRIVING)
@@ -132,7 +131,7 @@ class TestWithoutOpenId:
         }
         head, _ = idp.last("/user")
         proof = hmac.new(SECRET.encode(), b"at-1", hashlib.sha256).hexdigest()
-        assert head.startswith(f"POST /user?fields=id%2Cmail&appsecret_proof={proof} ")
+        assert head.startswith(f"GET /user?fields=id%2Cmail&appsecret_proof={proof} ")
         assert "Client-Id: shop" in head
 
     async def test_a_token_that_goes_elsewhere_than_into_the_usual_header(self, idp: ScriptedProvider) -> None:

@@ -1,4 +1,4 @@
-"""The client of one provider: where a sign-in goes, what comes back, and whether it is true."""
+"""The client of one provider: makes the requests of a sign-in, and verifies the answers."""
 
 import asyncio
 import secrets
@@ -34,7 +34,7 @@ from shopkeeper.openid.reachability import Reachability
 from shopkeeper.openid.token_claims import require_text, time_claim
 from shopkeeper.openid.token_endpoint import TokenEndpoint, Tokens
 from shopkeeper.openid.tokens import SignedToken, verify_signature
-from shopkeeper.openid.userinfo import Userinfo, claims_of_answer, shaped
+from shopkeeper.openid.userinfo import Userinfo, claims_of_answer, claims_of_userinfo
 from shopkeeper.tally import Tally
 from shopkeeper.transaction_guard import refuse_inside_transaction
 
@@ -81,7 +81,7 @@ class OpenIDClient:
         self._reachability = Reachability(self._calls, clock)
 
     async def reach(self) -> None:
-        """Raise `ProviderUnavailable` where the provider does not answer now, or has not ten seconds ago.
+        """Raise `ProviderUnavailable` where the provider does not answer. An answer counts for ten seconds.
 
         Metadata outlive a provider that goes away. So this is asked before a browser is sent there for something that
         it can do without; for a sign-in that somebody asks for, the browser's own error page is the better answer.
@@ -231,16 +231,16 @@ class OpenIDClient:
         self, signed: SignedToken, tokens: Tokens, metadata: Metadata
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
-        told = shaped(document, self.provider.userinfo)
+        claims = claims_of_userinfo(document, self.provider.userinfo)
         # The answer could be about another user, by a token that was exchanged on the way (Core 1.0 section 5.3.2).
-        if not isinstance(told.get("sub"), str) or not same(told["sub"], signed.claims["sub"]):
+        if not isinstance(claims.get("sub"), str) or not same(claims["sub"], signed.claims["sub"]):
             raise ProviderAnswerInvalid("The provider's userinfo is about another user.", cause="userinfo_subject")
         signed_claims = {name: value for name, value in signed.claims.items() if name in _OF_THE_TOKEN}
-        return {name: value for name, value in told.items() if name not in _OF_THE_TOKEN} | signed_claims, document
+        return {name: value for name, value in claims.items() if name not in _OF_THE_TOKEN} | signed_claims, document
 
     async def _by_userinfo(self, tokens: Tokens, metadata: Metadata) -> Authenticated:
         document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
-        claims = shaped(document, self.provider.userinfo)
+        claims = claims_of_userinfo(document, self.provider.userinfo)
         try:
             subject = require_text(claims, self.provider.subject_claim)
         except ProviderTokenInvalid as missing:

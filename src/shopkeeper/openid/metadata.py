@@ -56,7 +56,7 @@ class MetadataSource:
     @property
     def url(self) -> str:
         """Where the document is."""
-        return self._provider.discovery_url or self._provider.issuer.rstrip("/") + _WELL_KNOWN
+        return self._provider.issuer.rstrip("/") + _WELL_KNOWN
 
     async def get(self, *, for_token: bool = False) -> Metadata:
         """Return the metadata; what the settings say wins over what the provider says.

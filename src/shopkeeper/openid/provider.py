@@ -1,4 +1,4 @@
-"""All that is known of one configured identity provider, as data: of its preset and of its section in the settings."""
+"""One configured identity provider, as data: what its preset and its section in the settings say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,17 +81,16 @@ class UserinfoShape:
     """How the userinfo endpoint of a provider is asked, and how its answer becomes OpenID claims.
 
     The standard one sends a GET with a bearer token (OpenID Connect Core 1.0 section 5.3), and takes the answer as the
-    claims. Texts may have these gaps: `{client_id}`, `{access_token}`, and `{appsecret_proof}` (Facebook's, an HMAC of
-    the access token with the client secret).
+    claims. Headers and parameters may have these placeholders: `{access_token}`, and `{appsecret_proof}` (Facebook's,
+    an HMAC of the access token with the client secret).
 
     Args:
         claims: where each claim is found in the answer; of several paths, the first that leads to a value. Where it is
             empty, the answer is the claims; else the answer's own members are no claims, and are found in
             `Authenticated.raw_claims` only.
-        texts: claims that are made of others, such as `https://cdn.example/{sub}/{avatar}.png`: the gaps are paths
-            into the answer, and the claim is left out where one leads to nothing.
+        texts: claims that are made of others, such as `https://cdn.example/{sub}/{avatar}.png`: the placeholders are
+            paths into the answer, and the claim is left out where one leads to nothing.
         constants: claims that this provider's answers always have, such as `email_verified`.
-        method: GET or POST.
         headers: further headers of each request.
         parameters: query parameters of each request.
         bearer: the name in the `Authorization` header; None where the token is sent only as `headers` or `parameters`
@@ -106,7 +105,6 @@ class UserinfoShape:
     claims: Mapping[str, Path | tuple[Path, ...]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
-    method: Literal["GET", "POST"] = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     bearer: str | None = "Bearer"
@@ -158,7 +156,6 @@ class Provider:
         issuer: who vouches for subjects, together with them the key of an account; also of OAuth 2 providers without
             OpenID (`https://github.com`).
         discovers: whether metadata is read from `issuer` and `/.well-known/openid-configuration`.
-        discovery_url: where metadata is read instead.
         endpoints: these win over discovered ones.
         scope: what we ask for. With `openid` among it, an ID token is required.
         requested_claims: the `claims` parameter (OpenID Connect Core 1.0 section 5.5); empty where it is not sent.
@@ -196,7 +193,6 @@ class Provider:
     issuer: str
     client_secret: str | SigningSecret | None = field(default=None, repr=False)
     discovers: bool = True
-    discovery_url: str | None = None
     endpoints: Endpoints = Endpoints()
     scope: tuple[str, ...] = ("openid",)
     requested_claims: Mapping[str, Any] = field(default_factory=dict)

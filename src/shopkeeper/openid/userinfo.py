@@ -22,7 +22,7 @@ MAX_ANSWER_PARAMETER: Final = 4096
 LONGEST_TEXT: Final = 2048
 _SECRETS: Final = frozenset({"access_token", "refresh_token", "id_token"})
 """What a token answer has that is no claim: claims may be stored, and shown."""
-_GAP: Final = re.compile(r"\{([\w.?]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{([\w.?]+)\}")
 _OPTIONAL: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
@@ -44,32 +44,26 @@ class Userinfo:
                 "The provider has no userinfo endpoint, or gave no token for it.", cause="userinfo"
             )
         shape = self._provider.userinfo
-        gaps = _gaps(self._provider.client_id, tokens.access_token, secret)
-        document = await self._ask(endpoint, gaps)
+        values = _values(tokens.access_token, secret)
+        document = await self._ask(endpoint, values)
         if not isinstance(document, dict):
             raise ProviderAnswerInvalid("The provider's userinfo is not a JSON object.", cause="userinfo")
         if not shape.name:
             return document
         answers: dict[str, Any] = {shape.name: document}
         for request in shape.further:
-            answers[request.name] = await self._ask(request.url, gaps, optional=request.optional)
+            answers[request.name] = await self._ask(request.url, values, optional=request.optional)
         if shape.token:
-            answers[shape.token] = {name: told for name, told in tokens.document.items() if name not in _SECRETS}
+            answers[shape.token] = {name: value for name, value in tokens.document.items() if name not in _SECRETS}
         return answers
 
-    async def _ask(self, url: str, gaps: Mapping[str, str], *, optional: bool = False) -> Any:
+    async def _ask(self, url: str, values: Mapping[str, str], *, optional: bool = False) -> Any:
         shape = self._provider.userinfo
-        headers = {name: _filled(value, gaps) for name, value in shape.headers.items()}
+        headers = {name: _filled(template, values) for name, template in shape.headers.items()}
         if shape.bearer is not None:
-            headers["Authorization"] = f"{shape.bearer} {gaps['access_token']}"
-        address = with_query(url, {name: _filled(value, gaps) for name, value in shape.parameters.items()})
-        response = await self._calls.send(
-            shape.method,
-            address,
-            headers=headers,
-            content=b"" if shape.method == "POST" else None,
-            max_bytes=MAX_USERINFO,
-        )
+            headers["Authorization"] = f"{shape.bearer} {values['access_token']}"
+        address = with_query(url, {name: _filled(template, values) for name, template in shape.parameters.items()})
+        response = await self._calls.send("GET", address, headers=headers, max_bytes=MAX_USERINFO)
         if optional and response.status in _OPTIONAL:
             return None
         if response.status != HTTPStatus.OK:
@@ -85,16 +79,17 @@ class Userinfo:
         return parse_answer(response.body, what="The provider's userinfo")
 
 
-def _gaps(client_id: str, access_token: str, secret: str | None) -> Mapping[str, str]:
+def _values(access_token: str, secret: str | None) -> Mapping[str, str]:
+    """Return the values of the placeholders in headers and parameters."""
     proof = hmac.new((secret or "").encode(), access_token.encode(), hashlib.sha256).hexdigest()
-    return {"client_id": client_id, "access_token": access_token, "appsecret_proof": proof}
+    return {"access_token": access_token, "appsecret_proof": proof}
 
 
-def _filled(template: str, gaps: Mapping[str, str]) -> str:
-    return _GAP.sub(lambda gap: gaps.get(gap[1], gap[0]), template)
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
 
 
-def shaped(document: Mapping[str, Any], shape: UserinfoShape) -> dict[str, Any]:
+def claims_of_userinfo(document: Mapping[str, Any], shape: UserinfoShape) -> dict[str, Any]:
     """Return the OpenID claims that a document of `Userinfo.read` means.
 
     >>> from shopkeeper.openid.provider import UserinfoRequest
@@ -104,7 +99,7 @@ def shaped(document: Mapping[str, Any], shape: UserinfoShape) -> dict[str, Any]:
     ...     claims={"sub": "user.id", "email": ("emails.?primary.email", "user.email")},
     ... )
     >>> emails = [{"email": "old@example.com", "primary": False}, {"email": "me@example.com", "primary": True}]
-    >>> shaped({"user": {"id": 7}, "emails": emails}, shape)
+    >>> claims_of_userinfo({"user": {"id": 7}, "emails": emails}, shape)
     {'sub': '7', 'email': 'me@example.com'}
     """
     if not shape.claims:
@@ -121,10 +116,10 @@ def shaped(document: Mapping[str, Any], shape: UserinfoShape) -> dict[str, Any]:
 
 
 def _text(document: Any, template: str) -> str | None:
-    values = {gap: value_at(document, gap) for gap in _GAP.findall(template)}
+    values = {path: value_at(document, path) for path in _PLACEHOLDER.findall(template)}
     if not all(isinstance(value, str | int) for value in values.values()):
         return None
-    return _filled(template, {gap: str(value)[:LONGEST_TEXT] for gap, value in values.items()})
+    return _filled(template, {path: str(value)[:LONGEST_TEXT] for path, value in values.items()})
 
 
 def first_of(document: Any, paths: Path | tuple[Path, ...]) -> Any:
