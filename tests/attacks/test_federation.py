@@ -1,4 +1,5 @@
-"""Rows 48, 65, 80 and 81: answers of a provider that this browser has not asked for, or has used, and mix-up."""
+"""Rows 48, 65, 80, 81 and 95: answers of a provider that this browser has not asked for, or has used, mix-up, and
+addresses that look alike."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -234,3 +235,20 @@ async def _changes_password(browser: Browser) -> int:
     flow = await browser.open_flow("settings")
     answer = await browser.send_flow(flow, {"method": "password", "password": "Damson-Cheese-52-larder"})
     return answer.status_code
+
+
+class TestLookAlikes:
+    async def test_row_095_an_address_that_only_looks_like_another_links_nothing(
+        self, sqlite_dsn: str, tmp_path: Path, openid_provider: OpenIDProvider, other_openid_provider: OtherProvider
+    ) -> None:
+        """Both addresses have one spelling here, and the provider calls each verified."""
+        ground = (sqlite_dsn, tmp_path, openid_provider, other_openid_provider)
+        async with federated(*ground, account_linking_mode="automatic") as federation:
+            owner, address = await federation.scene.browser(), known(federation)
+            await federation.sign_in(owner, address)
+            assert await owner.whoami() is not None
+            look_alike = chr(ord(address[0]) + 0xFEE0) + address[1:]
+            federation.provider.person(look_alike)
+            eve = await federation.scene.browser()
+            await federation.sign_in(eve, look_alike)
+            assert (await eve.whoami(), await federation.made()) == (None, {"identities": 1, "sessions": 1})
