@@ -45,9 +45,6 @@ class LinkFlow:
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         return form.nodes
 
-    def starts_session(self, method: str) -> bool:
-        return False
-
 
 def presented(name: str) -> FlowResponses:
     """Return how the routes show such a flow: as any other, with nothing of its own."""

@@ -13,7 +13,7 @@ from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings, shows_verification
 from shopkeeper.flows.flow import Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
-from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Turn
+from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Registers, Turn
 from shopkeeper.flows.missing_traits import MissingTraits
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, Diverted
@@ -84,7 +84,7 @@ class Enrolments:
             return await self._missing.ask(turn, enrolment, wrong)
         if turn.query or turn.flow.kind == LOGIN:
             await self._registrar.count(enrolment, schema_id=turn.flow.schema_id, client=turn.caller.client)
-        signs_in = handler.starts_session(enrolment.method)
+        signs_in = isinstance(handler, Registers) and handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=kind, client=turn.caller.client
         )

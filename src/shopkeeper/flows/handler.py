@@ -148,10 +148,6 @@ class FlowHandler(Protocol):
         """Return the nodes of the whole form, with those of a method's `Ask` in their place."""
         ...
 
-    def starts_session(self, method: str) -> bool:
-        """Return whether this flow ends with a session where it creates an identity by this method."""
-        ...
-
 
 @runtime_checkable
 class LinkHandler(FlowHandler, Protocol):
@@ -232,6 +228,15 @@ class TakesScripts(Protocol):
 
     def takes_scripts(self, method: str) -> bool:
         """Return whether it does, for this method."""
+        ...
+
+
+@runtime_checkable
+class Registers(FlowHandler, Protocol):
+    """A flow that ends with another identity."""
+
+    def starts_session(self, method: str) -> bool:
+        """Return whether it ends with a session, too, where the identity was created by this method."""
         ...
 
 

@@ -98,10 +98,6 @@ class Login:
         if caller.session is None and flow.requested_aal is Aal.AAL2:
             raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
 
-    def starts_session(self, method: str) -> bool:
-        """Return False: an unknown social subject registers, by the rules of the registration."""
-        return False
-
     def sends_verification(self, method: str) -> bool:
         return method in self.settings.sends_verification
 

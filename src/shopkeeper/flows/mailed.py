@@ -57,9 +57,6 @@ class _Mailed:
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         return form.nodes
 
-    def starts_session(self, method: str) -> bool:
-        return False
-
     def used(self) -> StartOver:
         """Return the step where the flow has done its work: another one takes its place."""
         return StartOver((message(self.used_message),), keeps_flow=True)

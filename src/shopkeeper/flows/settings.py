@@ -148,9 +148,6 @@ class AccountSettings:
         """Return the nodes of the whole form; the group of the method that asks comes last."""
         return (*(node for node in turn.flow.nodes if node.group != turn.method), *form.nodes)
 
-    def starts_session(self, method: str) -> bool:
-        return False
-
     def takes_scripts(self, method: str) -> bool:
         return isinstance(self._methods.get(method), OmitsToken)
 
