@@ -84,6 +84,15 @@ class TestTheDocument:
         idp.answer(WELL_KNOWN, idp.metadata())
         assert "/auth?" in await client.authorization_url(**LEAVING)
 
+    async def test_it_may_have_another_spelling_of_the_issuer_that_the_preset_knows(
+        self, idp: ScriptedProvider
+    ) -> None:
+        idp.answer(WELL_KNOWN, idp.metadata(issuer="https://former.example"))
+        known = idp.client(issuer_aliases=("https://former.example",))
+        assert "/auth?" in await known.authorization_url(**LEAVING)
+        with pytest.raises(ProviderAnswerInvalid):
+            await idp.client().authorization_url(**LEAVING)
+
     async def test_a_provider_without_it_is_not_asked(self, idp: ScriptedProvider) -> None:
         client = idp.client(discovers=False, endpoints=Endpoints(authorization="https://github.example/authorize"))
         assert (await client.authorization_url(**LEAVING)).startswith("https://github.example/authorize?")

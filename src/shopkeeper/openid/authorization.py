@@ -98,9 +98,9 @@ def _require_issuer(issuer: str | None, provider: Provider, metadata: Metadata, 
         if metadata.authorization_response_iss_parameter_supported:
             raise ProviderAnswerInvalid("The provider's answer does not say who gave it.", cause="no_iss")
         return
-    if provider.answers_as(issuer):
+    if provider.is_known_as(issuer):
         return
-    if provider.discovers or any(other.answers_as(issuer) for other in others):
+    if provider.discovers or any(other.is_known_as(issuer) for other in others):
         raise ProviderAnswerInvalid("The answer came from another provider.", cause="mix_up")
 
 

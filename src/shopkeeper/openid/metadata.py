@@ -99,7 +99,7 @@ def parse_metadata(body: bytes, *, provider: Provider) -> Metadata:
     except msgspec.ValidationError as wrong:
         raise ProviderAnswerInvalid(f"The provider's metadata is not valid: {wrong}.", cause="metadata") from wrong
     # Another issuer's document would let that one speak for this one's users (Discovery 1.0 section 4.3).
-    if metadata.issuer is None or not provider.issues(metadata.issuer):
+    if metadata.issuer is None or not provider.is_known_as(metadata.issuer):
         named = repr(metadata.issuer[:LONGEST_SHOWN]) if metadata.issuer is not None else "none"
         raise ProviderAnswerInvalid(
             f"The provider's metadata names another issuer than the configured {provider.issuer}, {named}: "

@@ -166,7 +166,8 @@ class Provider:
         issuer_template: of a provider for many tenants: what its metadata and its tokens name as their issuer, with
             `{tenantid}` where a token has its tenant (the claim `tid`).
         refused_tenants: tenants of such a provider whose tokens are refused.
-        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https) and authorization answers.
+        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https), authorization answers
+            and metadata.
         authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
         token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
         token_parameters: further parameters of the token request.
@@ -243,8 +244,9 @@ class Provider:
         """
         return issuer == self.issuer or self.tenant_of(issuer) is not None
 
-    def answers_as(self, issuer: str) -> bool:
-        """Return whether an authorization answer with this `iss` is this provider's (RFC 9207 section 2)."""
+    def is_known_as(self, issuer: str) -> bool:
+        """Return whether the provider may call itself so, in metadata (Discovery 1.0 section 4.3) and in authorization
+        answers (RFC 9207 section 2): by an issuer of its accounts, or by another spelling of it."""
         return issuer in self.issuer_aliases or self.issues(issuer)
 
     def tenant_of(self, issuer: str) -> str | None:
