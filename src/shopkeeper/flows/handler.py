@@ -11,6 +11,7 @@ from uuid import UUID
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
 from shopkeeper.credentials.steps import AnyStep, Form, NewCredential, StartOver
+from shopkeeper.errors import CsrfViolation
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.identity.values import Identity
@@ -163,6 +164,15 @@ class AnswersWhenUsed(Protocol):
     """A flow that goes on answering when it has done its work."""
 
     def used(self) -> StartOver:
+        """Return the step that follows then."""
+        ...
+
+
+@runtime_checkable
+class RestartsWhenForged(Protocol):
+    """A flow that starts over where its form was not sent by the browser that opened it (`forgery.py`)."""
+
+    def restart(self, violation: CsrfViolation) -> StartOver:
         """Return the step that follows then."""
         ...
 

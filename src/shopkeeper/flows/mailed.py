@@ -10,7 +10,7 @@ from shopkeeper.credentials.mailed_code import MailedCode
 from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import RecoveryMethod, VerificationMethod
 from shopkeeper.credentials.steps import AnyStep, Form, StartOver, SubmissionRejected
-from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
+from shopkeeper.errors import CsrfViolation, FlowDisabled, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
 from shopkeeper.flows.followers import followed
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
@@ -32,7 +32,6 @@ class _Mailed:
     """What both flows do alike."""
 
     name: str
-    restarts_forged = False
     used_message: int
     _methods: Mapping[str, RecoveryMethod] | Mapping[str, VerificationMethod]
 
@@ -68,7 +67,6 @@ class Recovery(_Mailed):
     name = "recovery"
     expired_message = 4060005
     used_message = 4060001
-    restarts_forged = True
 
     def __init__(self, *, settings: MailedSettings, methods: Sequence[RecoveryMethod]) -> None:
         super().__init__(settings=settings)
@@ -93,6 +91,10 @@ class Recovery(_Mailed):
         if method is None or (turn.flow.by_operator and method.name == LINK):
             raise SubmissionRejected(message(4010005))
         return await method.submit_recovery(unit, turn.method_input())
+
+    def restart(self, violation: CsrfViolation) -> StartOver:
+        """See `RestartsWhenForged`."""
+        return StartOver(keeps_flow=True, refusal=violation)
 
     async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep:
         """See `LinkHandler`."""

@@ -20,7 +20,7 @@ from typing import Final
 from shopkeeper import refunds
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
-from shopkeeper.credentials.steps import AnyStep, Proof, StartOver, SubmissionRejected
+from shopkeeper.credentials.steps import AnyStep, Proof, SubmissionRejected
 from shopkeeper.errors import (
     CsrfViolation,
     FlowExpired,
@@ -43,7 +43,15 @@ from shopkeeper.flows.flow_writer import Superseded
 from shopkeeper.flows.followers import seen_by
 from shopkeeper.flows.forgery import refuse_forged
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
-from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
+from shopkeeper.flows.handler import (
+    AnswersWhenUsed,
+    FlowHandler,
+    LinkHandler,
+    NextForm,
+    OwnedFlowHandler,
+    RestartsWhenForged,
+    Turn,
+)
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import (
@@ -196,9 +204,9 @@ class Pipeline:
             try:
                 refuse_forged(handler, turn)
             except CsrfViolation as violation:
-                if not getattr(handler, "restarts_forged", False) or turn.caller.from_foreign_page:
+                if not isinstance(handler, RestartsWhenForged) or turn.caller.from_foreign_page:
                     raise
-                return StartOver(keeps_flow=True, refusal=violation)
+                return handler.restart(violation)
             if submission.broken:
                 raise SubmissionRejected(reason_of(submission.broken))
             refuse_long_values(turn.flow, submission.fields)
