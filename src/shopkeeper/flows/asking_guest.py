@@ -9,13 +9,13 @@ that nothing of the customer's cart can be seen by whoever asked.
 
 from dataclasses import replace
 
-from shopkeeper.flows.flow import GUEST, Caller, Flow
+from shopkeeper.flows.flow import GUEST, RECOVERY, Caller, Flow
 from shopkeeper.throttle import network_of
 
 
 def remembering_guest(flow: Flow, caller: Caller) -> Flow:
     """Return the flow with the guest who asks for a mail, if there is one."""
-    if flow.kind != "recovery" or caller.guest is None or caller.session is not None:
+    if flow.kind != RECOVERY or caller.guest is None or caller.session is not None:
         return flow
     kept = {"id": caller.guest, "network": network_of(caller.client.ip)}
     return replace(flow, context={**flow.context, GUEST: kept})

@@ -20,7 +20,7 @@ from shopkeeper.credentials.steps import Enrolment, Proof, SubmissionRejected
 from shopkeeper.errors import Conflict
 from shopkeeper.flows import store
 from shopkeeper.flows.carried import taken_over
-from shopkeeper.flows.flow import Flow, Opening
+from shopkeeper.flows.flow import LOGIN, Flow, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import ConfirmsOwner, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -38,7 +38,6 @@ from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
 
-LOGIN: Final = "login"
 LINK: Final = 1010016
 OF_ANOTHER: Final = 4000027
 

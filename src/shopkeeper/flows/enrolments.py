@@ -8,10 +8,10 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Enrolment, SubmissionRejected
-from shopkeeper.flows.collisions import LOGIN, Collision, Collisions, pending_link
+from shopkeeper.flows.collisions import Collision, Collisions, pending_link
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings, shows_verification
-from shopkeeper.flows.flow import Flow, FlowType, Opening
+from shopkeeper.flows.flow import LOGIN, VERIFICATION, Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Registers, Turn
 from shopkeeper.flows.missing_traits import MissingTraits
@@ -28,7 +28,6 @@ from shopkeeper.ui.messages import message
 
 NO_ACCOUNT: Final = 4010090
 WRONG: Final = 4000006
-VERIFICATION: Final = "verification"
 
 
 class Enrolments:

@@ -21,6 +21,13 @@ from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
 
+LOGIN: Final = "login"
+REGISTRATION: Final = "registration"
+RECOVERY: Final = "recovery"
+VERIFICATION: Final = "verification"
+SETTINGS: Final = "settings"
+"""The kinds of flows: `Flow.kind`, and the name of each handler."""
+
 OPERATOR: Final = "operator"
 """The key in a flow's context that marks the flows of operators."""
 KEEP_SIGNED_IN: Final = "keep_signed_in"

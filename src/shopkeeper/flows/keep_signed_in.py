@@ -7,13 +7,13 @@ steps, also where a client leaves the field out of the later ones. Without a cho
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from shopkeeper.flows.flow import KEEP_SIGNED_IN, Caller, Flow, Submission
+from shopkeeper.flows.flow import KEEP_SIGNED_IN, LOGIN, REGISTRATION, Caller, Flow, Submission
 from shopkeeper.identity.values import Aal
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import input_node
 
 FIELD: Final = "keep_signed_in"
-_FLOWS: Final = frozenset({"login", "registration"})
+_FLOWS: Final = frozenset({LOGIN, REGISTRATION})
 _CHECKED: Final = frozenset({"true", "on"})
 _LABEL: Final = 1079001
 

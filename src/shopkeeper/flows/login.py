@@ -18,7 +18,7 @@ from shopkeeper.credentials.method import (
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, NewCredential, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
 from shopkeeper.flows.carried import refuse_large_traits
-from shopkeeper.flows.flow import Caller, Flow, Opening
+from shopkeeper.flows.flow import LOGIN, Caller, Flow, Opening
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, OwnersWays, Turn, method_view
 from shopkeeper.flows.outcomes import finished
@@ -52,7 +52,7 @@ class LoginSettings(FlowSettings):
 class Login:
     """The flow that signs in."""
 
-    name = "login"
+    name = LOGIN
     expired_message = 4010001
 
     def __init__(

@@ -11,7 +11,7 @@ from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import RecoveryMethod, VerificationMethod
 from shopkeeper.credentials.steps import AnyStep, Form, StartOver, SubmissionRejected
 from shopkeeper.errors import CsrfViolation, FlowDisabled, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.flow import RECOVERY, VERIFICATION, Caller, Flow, FlowState, Opening
 from shopkeeper.flows.followers import followed
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.login import SIGNED_IN
@@ -64,7 +64,7 @@ class _Mailed:
 class Recovery(_Mailed):
     """The flow that lets the owner of an address back into the account. A form of another browser opens a new flow."""
 
-    name = "recovery"
+    name = RECOVERY
     expired_message = 4060005
     used_message = 4060001
 
@@ -107,7 +107,7 @@ class Recovery(_Mailed):
 class Verification(_Mailed):
     """The flow that shows that an address belongs to the account that has it. Nobody is signed in by it."""
 
-    name = "verification"
+    name = VERIFICATION
     expired_message = 4070005
     used_message = 4070002
 

@@ -6,13 +6,12 @@ A registration flow shows the form itself. A login flow ends, and a registration
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Enrolment, FieldError, SubmissionRejected
 from shopkeeper.flows import store
 from shopkeeper.flows.carried import taken_over
-from shopkeeper.flows.flow import Flow, Opening
+from shopkeeper.flows.flow import REGISTRATION, Flow, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.form_filling import with_mistakes
 from shopkeeper.flows.handler import CompletesTraits, Turn
@@ -21,8 +20,6 @@ from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import Diverted
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.storage.database import Database, Unit
-
-REGISTRATION: Final = "registration"
 
 
 class MissingTraits:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
 from shopkeeper import crypto
@@ -13,7 +12,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.collisions import Collisions
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings
-from shopkeeper.flows.flow import Flow, FlowType, Opening
+from shopkeeper.flows.flow import RECOVERY, SETTINGS, Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import SendsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener
@@ -28,9 +27,6 @@ from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
-
-RECOVERY: Final = "recovery"
-SETTINGS: Final = "settings"
 
 
 class Proofs:

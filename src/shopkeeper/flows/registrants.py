@@ -23,7 +23,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.errors import TooManyRequests
-from shopkeeper.flows.flow import Caller, Flow, FlowType, csrf_digest
+from shopkeeper.flows.flow import VERIFICATION, Caller, Flow, FlowType, csrf_digest
 from shopkeeper.identity.extraction import Address
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.cache.port import Cache, CacheDown
@@ -51,7 +51,7 @@ def opened_for(flow: Flow, identity_id: UUID) -> Flow:
 
 def remembering_account(flow: Flow, caller: Caller) -> Flow:
     """Return the flow with the account whose session asks for a mail, if it is a verification and there is one."""
-    if flow.kind != "verification" or caller.session is None:
+    if flow.kind != VERIFICATION or caller.session is None:
         return flow
     return opened_for(flow, caller.session.identity.id)
 

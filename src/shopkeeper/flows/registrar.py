@@ -21,6 +21,7 @@ from shopkeeper.client import Client
 from shopkeeper.credentials.method import BringsTraits, MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
+from shopkeeper.flows.flow import REGISTRATION
 from shopkeeper.identity.address_changes import AddressChanges, addresses_of
 from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
@@ -159,7 +160,7 @@ class Registrar:
                 step = await self.prove(unit, str(submitted.get("method")), asked, schema_id=schema_id, traits=traits)
             if not isinstance(step, Enrolment):
                 raise SubmissionRejected(message(4010003))
-            admission = await self.admit(step, schema_id=schema_id, flow="registration", client=client)
+            admission = await self.admit(step, schema_id=schema_id, flow=REGISTRATION, client=client)
             return await self.retried(admission, create_alone, signs_in=False), step.method
 
     async def retried(

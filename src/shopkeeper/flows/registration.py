@@ -7,7 +7,7 @@ from typing import Any
 from shopkeeper.credentials.method import CallbackMethod, Traits
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected
 from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.flow import REGISTRATION, Caller, Flow, FlowState, Opening
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
@@ -45,7 +45,7 @@ class RegistrationSettings(FlowSettings):
 class Registration:
     """The flow that registers."""
 
-    name = "registration"
+    name = REGISTRATION
     expired_message = 4040001
 
     def __init__(

@@ -16,7 +16,7 @@ from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.credentials.stale_traits import ChangedMeanwhile
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected, TraitsChange
 from shopkeeper.errors import IdentityMismatch, SessionInactive, SessionRefreshRequired, Unauthenticated
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, store_query
+from shopkeeper.flows.flow import SETTINGS, Caller, Flow, FlowState, FlowType, Opening, store_query
 from shopkeeper.flows.form_filling import filled, flatten
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.outcomes import finished
@@ -28,8 +28,6 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node
-
-SETTINGS = "settings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from shopkeeper.credentials.steps import Enrolment, Proof, Unverified
 from shopkeeper.flows.asking_guest import asking_guest
-from shopkeeper.flows.flow import FlowType
+from shopkeeper.flows.flow import LOGIN, REGISTRATION, FlowType
 from shopkeeper.flows.handler import Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.identity.values import Aal
@@ -41,9 +41,9 @@ class SignInRequests:
 
 
 _TURNS_INTO: Mapping[type[Proof | Enrolment | Unverified], Mapping[str, str]] = {
-    Proof: {"registration": "login"},
-    Unverified: {"registration": "login"},
-    Enrolment: {"login": "registration"},
+    Proof: {REGISTRATION: LOGIN},
+    Unverified: {REGISTRATION: LOGIN},
+    Enrolment: {LOGIN: REGISTRATION},
 }
 
 

@@ -13,13 +13,12 @@ from typing import Final
 import structlog
 
 from shopkeeper.errors import Refusal
-from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.flow import LOGIN, Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.outcomes import Completed, FlowOutcome, FlowRefused, RedirectedAway
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.openid.client import OpenIDClient
 
 METHOD: Final = "oidc"
-LOGIN: Final = "login"
 PATIENCE: Final = timedelta(seconds=2)
 """How long a visitor waits for a provider to answer before leaving for it."""
 _FIELDS: Final = {"method": METHOD, "upstream_parameters": {"prompt": "none"}}

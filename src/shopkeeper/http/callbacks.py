@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import InvalidInput, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow
+from shopkeeper.flows.flow import LOGIN, Caller, Flow
 from shopkeeper.flows.outcomes import FlowInvalid, FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.silent_sign_on import stays
@@ -98,7 +98,7 @@ class CallbackRoutes:
         try:
             outcome = await self._pipeline.callback(method, query, caller)
         except SessionAlreadyAvailable:
-            return redirect(self._pipeline.landing("login"))
+            return redirect(self._pipeline.landing(LOGIN))
         except (FlowInvalid, FlowRefused) as stopped:
             if stays(stopped.flow):
                 return self._as_it_was(stopped.flow)

@@ -22,7 +22,7 @@ from shopkeeper.errors import (
     Refusal,
 )
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
+from shopkeeper.flows.flow import VERIFICATION, Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import (
     BackToApp,
     Completed,
@@ -138,7 +138,7 @@ class OutcomeResponses:
         if not isinstance(refusal, FlowExpired):
             return answer
         needs = refusal.use_flow_id is not None and _needs_cookie(flow.type, caller)
-        return self.with_csrf_cookie(answer, caller, when=needs or flow.kind == "verification")
+        return self.with_csrf_cookie(answer, caller, when=needs or flow.kind == VERIFICATION)
 
     def _language(self, flow: Flow, caller: Caller) -> str:
         """Return the language that a flow is shown in: where the caller's is not known, that of the flow's store."""

@@ -23,7 +23,7 @@ from shopkeeper.errors import (
     SessionAlreadyAvailable,
     SessionInactive,
 )
-from shopkeeper.flows.flow import Caller, FlowType, Opening, Submission
+from shopkeeper.flows.flow import LOGIN, REGISTRATION, Caller, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -55,7 +55,7 @@ LONGEST_URL = 8_192
 """Characters: every flow stores the address that opened it."""
 
 
-_SIGNING_IN = frozenset({"login", "registration"})
+_SIGNING_IN = frozenset({LOGIN, REGISTRATION})
 """The flows that an app can exchange for a session token."""
 _BY_GET = "A flow that is sent by GET is not built: submit it by POST."
 

@@ -10,10 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import NotFound
-from shopkeeper.flows.flow import Caller, Flow
+from shopkeeper.flows.flow import SETTINGS, Caller, Flow
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.http.pages.devices import Device, device_of
 from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.forms import Form, forms_by_group

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -11,7 +10,7 @@ from starlette.routing import Route
 
 from shopkeeper import crypto
 from shopkeeper.errors import NotFound
-from shopkeeper.flows.flow import Caller, FlowType, Opening, Submission
+from shopkeeper.flows.flow import VERIFICATION, Caller, FlowType, Opening, Submission
 from shopkeeper.flows.outcomes import FlowInvalid, FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.pages.layout import PageEndpoint, PageLayout, Place
@@ -20,8 +19,6 @@ from shopkeeper.http.requests import require_uuid
 from shopkeeper.http.responses import redirect
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.database import Database
-
-VERIFICATION: Final = "verification"
 
 
 @dataclass(frozen=True, slots=True)

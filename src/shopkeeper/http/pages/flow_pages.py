@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import FlowExpired, NotFound
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
+from shopkeeper.flows.flow import LOGIN, VERIFICATION, Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.pages.engine_reads import EngineReads
@@ -122,7 +122,7 @@ class FlowPages:
     def _another_way(self, flow: Flow, form: Form) -> str | None:
         """Return where to open another flow like this one, if an address was given that is no field any more: it may be
         mistyped. Who only confirms a session gave none, and the second step of a registration has a button back."""
-        later = flow.state is FlowState.SENT_EMAIL or (flow.kind == "login" and not flow.refresh)
+        later = flow.state is FlowState.SENT_EMAIL or (flow.kind == LOGIN and not flow.refresh)
         if not form.addresses or not later:
             return None
         return f"{self._place.prefix}/self-service/{flow.kind}/browser{_query(flow.opened_with)}"
@@ -146,7 +146,7 @@ class FlowPages:
 
 def _has_no_use(flow: Flow, caller: Caller) -> bool:
     """Return whether the caller is signed in, and the flow would do no more than that."""
-    if flow.kind == "verification" or caller.session is None:
+    if flow.kind == VERIFICATION or caller.session is None:
         return False
     return not flow.refresh and flow.requested_aal is Aal.AAL1
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -12,12 +11,12 @@ from starlette.routing import Route
 
 from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
+from shopkeeper.flows.flow import RECOVERY, SETTINGS, VERIFICATION
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.flows.stored_errors import StoredError
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.account import AccountPages
-from shopkeeper.http.pages.account_actions import VERIFICATION, AccountActions
+from shopkeeper.http.pages.account_actions import AccountActions
 from shopkeeper.http.pages.address_undo import AddressUndoPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.end_session import EndSessionPage
@@ -39,8 +38,6 @@ from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.database import Database
-
-RECOVERY: Final = "recovery"
 
 
 @dataclass(frozen=True, slots=True)
