@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.oidc import KEPT_FOR
+from shopkeeper.credentials.oidc_arrivals import KEPT_FOR
 from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.identity.values import Via
 from shopkeeper.openid.errors import ProviderError

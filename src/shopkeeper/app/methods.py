@@ -29,6 +29,7 @@ from shopkeeper.credentials.method import (
 )
 from shopkeeper.credentials.oidc import Oidc
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
+from shopkeeper.credentials.oidc_arrivals import OidcArrivals
 from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import SocialContexts
 from shopkeeper.credentials.oidc_links import OidcLinks
@@ -141,19 +142,29 @@ def build_oidc(
     settings, providers = infrastructure.settings, SocialProviders(social)
     contexts = SocialContexts(KeyRing(settings.secrets.for_sealing(), purpose=oidc_context.PURPOSE))
     base = settings.selfservice.methods.oidc.config.base_redirect_uri or infrastructure.base_url
-    return Oidc(
+    accounts = OidcAccounts(identities, providers)
+    confirmations = Confirmations(
+        providers, other_ways=[facts.type for facts in other_ways], clock=infrastructure.clock
+    )
+    links = OidcLinks(providers, other_ways=other_ways)
+    arrivals = OidcArrivals(
         providers,
-        accounts=OidcAccounts(identities, providers),
-        confirmations=Confirmations(
-            providers, other_ways=[facts.type for facts in other_ways], clock=infrastructure.clock
-        ),
-        links=OidcLinks(providers, other_ways=other_ways),
-        redirects=OidcRedirects(providers, contexts=contexts, attempts=attempts, base=base),
-        attempts=attempts,
+        accounts=accounts,
+        confirmations=confirmations,
+        links=links,
         contexts=contexts,
         withheld=WithheldSignIns(_simulated_registrations(infrastructure, Oidc.name)),
         updates=ClaimsUpdates(identities),
         clock=infrastructure.clock,
+    )
+    return Oidc(
+        providers,
+        accounts=accounts,
+        confirmations=confirmations,
+        links=links,
+        redirects=OidcRedirects(providers, contexts=contexts, attempts=attempts, base=base),
+        arrivals=arrivals,
+        attempts=attempts,
     )
 
 

@@ -5,7 +5,6 @@ What changes is computed under the lock of the identity, because its credential 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from shopkeeper.credentials import oidc_nodes as nodes
 from shopkeeper.credentials.linked_providers import (
@@ -23,9 +22,7 @@ from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.provider import Provider
-from shopkeeper.ui.messages import message, reason
-
-OF_ANOTHER: Final = 4000027
+from shopkeeper.ui.messages import LINKED_TO_ANOTHER, message, reason
 
 
 class OidcLinks:
@@ -72,7 +69,7 @@ class OidcLinks:
             return {OIDC: self.linked_to(identity, linking([account]))}
 
         return CredentialChange(
-            revise=revise, taken=message(OF_ANOTHER), linked=self._label(account), upstream=upstream
+            revise=revise, taken=message(LINKED_TO_ANOTHER), linked=self._label(account), upstream=upstream
         )
 
     def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:

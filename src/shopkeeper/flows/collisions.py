@@ -36,10 +36,9 @@ from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.ui.messages import message
+from shopkeeper.ui.messages import LINKED_TO_ANOTHER, message
 
 LINK: Final = 1010016
-OF_ANOTHER: Final = 4000027
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +221,7 @@ class Collisions:
                 spare_session=signed_in.session.id,
             )
         except Conflict as taken:
-            raise SubmissionRejected(message(OF_ANOTHER), filled=False) from taken
+            raise SubmissionRejected(message(LINKED_TO_ANOTHER), filled=False) from taken
         # No takeover: whoever proved the account has set its password, and has the address as well.
         return await self._identities.apply_proof(
             unit, linked, verified=link.verified, actor=str(identity.id), client_ip=client.ip

@@ -175,6 +175,8 @@ WORDING: Final = "wording"
 """Where a context holds the wording; it is stored, and not shown."""
 FORM: Final = "form"
 """The code of sentences that belong to no refusal."""
+LINKED_TO_ANOTHER: Final = 4000027
+"""A sign-in at a provider is another account's."""
 
 
 def reason(topic: str, sentence: str, **parameters: Any) -> Message:
