@@ -33,8 +33,10 @@ from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
+from shopkeeper.flows.repeated_callbacks import RepeatedCallbacks
 from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
+from shopkeeper.flows.returning import Returning
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
 from shopkeeper.flows.waiting_callbacks import PURPOSE as WAITING_CALLBACKS
 from shopkeeper.flows.waiting_callbacks import WaitingCallbacks
@@ -189,21 +191,45 @@ def build_pipeline(
             keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=PAUSED),
             clock=infrastructure.clock,
         ),
-        callbacks=Callbacks(
-            infrastructure.database,
-            waiting=WaitingCallbacks(
-                infrastructure.database,
-                keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=WAITING_CALLBACKS),
-            ),
-            find_session=accounts.sessions.get,
-            clock=infrastructure.clock,
-        ),
-        states=CallbackStates(KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=CALLBACK_STATES)),
+        states=_callback_states(infrastructure),
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",
         locale_of=lambda store: offered(commerce.stores.require(store).locale),
     )
+
+
+def build_returning(
+    infrastructure: Infrastructure, accounts: Accounts, flow_bindings: Sequence[FlowBinding], *, pipeline: Pipeline
+) -> Returning:
+    return_addresses = build_return_addresses(infrastructure)
+    callbacks = Callbacks(
+        infrastructure.database,
+        waiting=WaitingCallbacks(
+            infrastructure.database,
+            keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=WAITING_CALLBACKS),
+        ),
+        find_session=accounts.sessions.get,
+        clock=infrastructure.clock,
+    )
+    return Returning(
+        pipeline,
+        callbacks=callbacks,
+        repeated=RepeatedCallbacks(
+            {flow_binding.handler.name: flow_binding.handler for flow_binding in flow_bindings},
+            database=infrastructure.database,
+            callbacks=callbacks,
+            states=_callback_states(infrastructure),
+            return_addresses=return_addresses,
+            clock=infrastructure.clock,
+        ),
+        return_addresses=return_addresses,
+        clock=infrastructure.clock,
+    )
+
+
+def _callback_states(infrastructure: Infrastructure) -> CallbackStates:
+    return CallbackStates(KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=CALLBACK_STATES))
 
 
 def return_urls(settings: Settings, flow_bindings: Sequence[FlowBinding]) -> Sequence[str]:

@@ -19,6 +19,7 @@ from shopkeeper.app.flows import (
     build_operator_recovery,
     build_pipeline,
     build_registrar,
+    build_returning,
     return_urls,
 )
 from shopkeeper.app.infrastructure import Infrastructure
@@ -281,6 +282,7 @@ def _self_service(
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     silent_sign_on = build_silent_sign_on(infrastructure, accounts, pipeline)
+    returning = build_returning(infrastructure, accounts, flow_bindings, pipeline=pipeline)
 
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})
@@ -340,6 +342,7 @@ def _self_service(
     )
     callbacks = CallbackRoutes(
         pipeline=pipeline,
+        returning=returning,
         callers=callers,
         responses=responses,
         refusals=refusals,
@@ -350,7 +353,7 @@ def _self_service(
     exchange = TokenExchangeRoutes(
         exchange=TokenExchange(
             database=infrastructure.database,
-            finish=pipeline.finish_for_app,
+            finish=returning.finish_for_app,
             completion=commerce.completion,
             budget=accounts.throttles["token_exchange"],
             clock=infrastructure.clock,

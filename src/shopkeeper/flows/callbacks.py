@@ -1,9 +1,9 @@
-"""Callbacks: another server sends the browser back, and the flow that it left from goes on.
+"""Callbacks: another server sends the browser back, and the flow that it left from is found.
 
-The flow is found by `state`, which works once. A browser's flow is bound to the browser by a cookie of its own, not the
-anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies. An app's flow is bound by the
-codes of the token exchange instead (`token_exchange.py`), and its callback waits for them (`waiting_callbacks.py`); or
-by the same cookie where the app itself comes back.
+`returning.py` continues the flow. It is found by `state`, which works once. A browser's flow is bound to the browser by
+a cookie of its own, not the anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies. An
+app's flow is bound by the codes of the token exchange instead (`token_exchange.py`), and its callback waits for them
+(`waiting_callbacks.py`); or by the same cookie where the app itself comes back.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

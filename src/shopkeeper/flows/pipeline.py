@@ -3,24 +3,21 @@
     opening     allowed to open? -> return address allowed? -> form -> stored
     fetching    exists? -> not expired? -> by the browser that opened it?
     submitting  exists? -> not expired? -> allowed to continue? -> not forged? -> readable? -> the handler's step
-    callback    state known? -> by the browser that left? -> not expired? -> allowed to continue? -> step
-    for an app  state known? -> the callback waits -> both codes? -> not expired? -> allowed to continue? -> step
+
+`returning.py` continues a flow when another server sends the browser back.
 
 Everything up to the step only reads; `dispatch.py` acts on the step in one transaction. A submission that is rejected
 rolls back, except for the form with its messages, the counted attempt, and its audit event.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
-from typing import Final
 
 from shopkeeper import refunds
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
-from shopkeeper.credentials.steps import AnyStep, Proof, SubmissionRejected
+from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
 from shopkeeper.errors import (
     CsrfViolation,
     FlowExpired,
@@ -30,13 +27,11 @@ from shopkeeper.errors import (
     SessionRefreshRequired,
     TooManyRequests,
     Unauthenticated,
-    VerifiedAddressRequired,
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.callback_states import CallbackStates
-from shopkeeper.flows.callbacks import Callbacks, CameBack
-from shopkeeper.flows.carried import with_carried, with_payload
+from shopkeeper.flows.carried import with_payload
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
@@ -55,23 +50,16 @@ from shopkeeper.flows.handler import (
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import (
-    BackToApp,
-    Completed,
-    Diverted,
     FlowInvalid,
     FlowOutcome,
     FlowRefused,
-    RedirectedAway,
-    Replaced,
     Updated,
     finished,
     refusals_with,
 )
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
-from shopkeeper.flows.repeated_callbacks import RepeatedCallbacks
 from shopkeeper.flows.return_to import ReturnAddresses
-from shopkeeper.flows.token_exchange import with_code
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
@@ -79,8 +67,6 @@ from shopkeeper.ui.messages import message, reason_of
 
 Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
 ReadSubmission = Callable[[], Awaitable[Submission]]
-LEAVES_WITHIN: Final = timedelta(seconds=2)
-"""How long a flow without a form waits for another server before the browser leaves for it."""
 
 
 class Pipeline:
@@ -102,7 +88,6 @@ class Pipeline:
         opener: FlowOpener,
         keeping: KeepSignedIn,
         paused: PausedSubmissions,
-        callbacks: Callbacks,
         states: CallbackStates,
         clock: Clock,
         return_addresses: ReturnAddresses,
@@ -119,16 +104,7 @@ class Pipeline:
         self._return = return_addresses
         self._callback_url = callback_url
         self._locale_of = locale_of
-        self._callbacks = callbacks
         self._states = states
-        self._repeated = RepeatedCallbacks(
-            self._handlers,
-            database=database,
-            callbacks=callbacks,
-            states=states,
-            return_addresses=return_addresses,
-            clock=clock,
-        )
         self._attempts = attempts
 
     def handler(self, name: str) -> FlowHandler:
@@ -213,23 +189,11 @@ class Pipeline:
             return await handler.submit(unit, turn)
 
         try:
-            return await self._take_on(handler, flow, submission, caller, prove)
+            return await self.take_on(handler, flow, submission, caller, prove)
         except FlowRefused as refused:
             if isinstance(refused.refusal, SessionRefreshRequired) and flow.type is FlowType.BROWSER:
                 refused.refusal.continuity = await self._paused.pause(flow, submission)
             raise
-
-    async def leave(self, name: str, opening: Opening, submission: Submission, caller: Caller) -> FlowOutcome:
-        """Open a flow whose form is not shown, and submit to it at once: the caller's request is the submission, so
-        there is no form that another site could have forged. Raises as `open` and `submit` do.
-        """
-        handler, flow = self._handlers[name], await self.open(name, opening, caller)
-
-        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
-            async with asyncio.timeout(LEAVES_WITHIN.total_seconds()):
-                return await handler.submit(unit, turn)
-
-        return await self._take_on(handler, flow, submission, caller, prove)
 
     async def resume(self, name: str, flow_id: str | None, caller: Caller) -> FlowOutcome:
         """Do what was submitted before its sender had to sign in again; return the form where nothing waits.
@@ -251,7 +215,7 @@ class Pipeline:
             await handler.may_go_on(unit, turn.flow, turn.caller)
             return await handler.submit(unit, turn)
 
-        return await self._take_on(handler, flow, submission, caller, prove)
+        return await self.take_on(handler, flow, submission, caller, prove)
 
     async def follow_link(self, name: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""
@@ -259,81 +223,12 @@ class Pipeline:
         if not isinstance(handler, LinkHandler):
             raise NotFound
         follow: Prove = handler.follow_link
-        outcome = await self._take_on(
+        outcome = await self.take_on(
             handler, query.get("flow"), Submission(), caller, follow, query=query, by_link=True
         )
         return replace(outcome, flow=seen_by(outcome.flow, caller)) if isinstance(outcome, Updated) else outcome
 
-    async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
-
-        A browser that comes back with it once more is led on. Raises as `submit` and `RepeatedCallbacks.lead_on` do.
-        """
-        back = await self._callbacks.take(method, query, caller)
-        if back is None:
-            return await self._repeated.lead_on(method, query, caller)
-        if back.code is not None:
-            return await self._lead_to_app(back, back.code, method, query)
-        try:
-            return await self._return_from(back, method, query)
-        except FlowRefused as refused:
-            if isinstance(refused.refusal, VerifiedAddressRequired):
-                # The first request leads to the mail's code; those that come later have only this form to say it.
-                await self.show_reason(back.flow, Submission(), refusal=refused.refusal)
-            else:
-                await self._callbacks.answered(back.flow)
-            raise
-
-    async def finish_for_app(self, flow: Flow, caller: Caller) -> Completed | RedirectedAway | Flow:
-        """Do what a callback waits with that an app has brought both codes for; return the flow that goes on, where it
-        ended with neither a session nor an account. The flow shows the reason.
-
-        Raises `NotFound` where another request was first, or has ended the flow meanwhile.
-        """
-        taken = await self._callbacks.take_waiting(flow, caller)
-        if taken is None:
-            raise NotFound
-        back, waiting = taken
-        try:
-            outcome = await self._return_from(back, waiting.method, waiting.query)
-        except FlowInvalid as invalid:
-            return invalid.flow
-        except FlowRefused as refused:
-            if isinstance(refused.refusal, FlowExpired):
-                raise NotFound from refused
-            return await self.show_reason(refused.flow, Submission(), refusal=refused.refusal)
-        match outcome:
-            case Completed() | RedirectedAway():
-                return outcome
-            case Diverted() | Replaced():
-                return outcome.fresh
-        return outcome.flow
-
-    async def _lead_to_app(self, back: CameBack, code: str, method: str, query: Mapping[str, str]) -> FlowOutcome:
-        """Lead a browser back to the app that waits, which goes on with both codes (`finish_for_app`). Where the flow
-        has run out, another one takes its place."""
-        if back.flow.expires_at <= self._clock.now():
-            with suppress(FlowRefused):
-                await self._return_from(back, method, query)
-        after = self._handlers[back.flow.kind].settings.after
-        return BackToApp(
-            back.flow, with_code(self._return.after(after, method=method, return_to=back.flow.return_to), code)
-        )
-
-    async def _return_from(self, back: CameBack, method: str, query: Mapping[str, str]) -> FlowOutcome:
-        handler = self._handlers[back.flow.kind]
-
-        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
-            await handler.may_go_on(unit, turn.flow, turn.caller)
-            step = await handler.callback(unit, replace(turn, left_as=back.left_as))
-            if turn.flow.silent and not isinstance(step, Proof):
-                raise Unauthenticated("There is nobody to sign on silently.")
-            return step
-
-        submission = with_carried(back.flow, Submission(fields={"method": method}))
-        return await self._take_on(handler, back.flow, submission, back.caller, prove, query=query)
-
-    async def _take_on(
+    async def take_on(
         self,
         handler: FlowHandler,
         which: str | Flow | None,
@@ -344,7 +239,8 @@ class Pipeline:
         query: Mapping[str, str] | None = None,
         by_link: bool = False,
     ) -> FlowOutcome:
-        """Get the step in a unit that only reads, then dispatch it in one transaction."""
+        """Get the step in a unit that only reads, then dispatch it in one transaction. `prove` makes every check but
+        that the flow has not expired. Raises as `submit` does."""
         async with refunds.refunded_when_busy():
             async with self._database.reading() as unit:
                 found = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
@@ -361,7 +257,7 @@ class Pipeline:
                 ended = await self._ended(flow) if isinstance(handler, AnswersWhenUsed) else None
                 if ended is None:
                     return await self._as_it_stands(flow, caller)
-        return await self._take_on(handler, ended, submission, caller, prove, query=query, by_link=by_link)
+        return await self.take_on(handler, ended, submission, caller, prove, query=query, by_link=by_link)
 
     def caller_in(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller as the store of a flow knows them, with the language that the flow is shown in to them."""

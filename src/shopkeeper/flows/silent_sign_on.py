@@ -12,15 +12,20 @@ from typing import Final
 
 import structlog
 
+from shopkeeper.credentials.steps import AnyStep
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import LOGIN, Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.handler import NextForm, Turn
 from shopkeeper.flows.outcomes import Completed, FlowOutcome, FlowRefused, RedirectedAway
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.storage.database import Unit
 
 METHOD: Final = "oidc"
 PATIENCE: Final = timedelta(seconds=2)
 """How long a visitor waits for a provider to answer before leaving for it."""
+LEAVES_WITHIN: Final = timedelta(seconds=2)
+"""How long the submission of the flow may take once the provider has answered."""
 _FIELDS: Final = {"method": METHOD, "upstream_parameters": {"prompt": "none"}}
 
 log = structlog.get_logger("shopkeeper.silent_sign_on")
@@ -52,11 +57,23 @@ class SilentSignOn:
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
                 await self._clients[provider].reach()
-            outcome = await self._pipeline.leave(LOGIN, opening, submission, caller)
+            outcome = await self._left(opening, submission, caller)
         except (Refusal, FlowRefused, TimeoutError) as stopped:
             log.info("silent_sign_on.not_left", provider=provider, reason=_reason(stopped))
             return None
         return outcome if isinstance(outcome, RedirectedAway) else None
+
+    async def _left(self, opening: Opening, submission: Submission, caller: Caller) -> FlowOutcome:
+        """Open a flow whose form is not shown, and submit to it at once: the caller's request is the submission, so
+        there is no form that another site could have forged. Raises as `Pipeline.open` and `Pipeline.submit`
+        do."""
+        handler, flow = self._pipeline.handler(LOGIN), await self._pipeline.open(LOGIN, opening, caller)
+
+        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
+            async with asyncio.timeout(LEAVES_WITHIN.total_seconds()):
+                return await handler.submit(unit, turn)
+
+        return await self._pipeline.take_on(handler, flow, submission, caller, prove)
 
 
 def stays(flow: Flow, outcome: FlowOutcome | None = None) -> bool:

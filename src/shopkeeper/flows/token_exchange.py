@@ -56,7 +56,7 @@ class Exchanged:
 
 
 FinishForApp = Callable[[Flow, Caller], Awaitable[Completed | RedirectedAway | Flow]]
-"""Does what the callback of a flow waits with; see `Pipeline.finish_for_app`."""
+"""Does what the callback of a flow waits with; see `Returning.finish_for_app`."""
 
 
 class TokenExchange:

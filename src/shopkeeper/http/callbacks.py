@@ -16,6 +16,7 @@ from shopkeeper.errors import InvalidInput, SessionAlreadyAvailable
 from shopkeeper.flows.flow import LOGIN, Caller, Flow
 from shopkeeper.flows.outcomes import FlowInvalid, FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.returning import Returning
 from shopkeeper.flows.silent_sign_on import stays
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.error_page import ErrorPage
@@ -43,6 +44,7 @@ class CallbackRoutes:
         self,
         *,
         pipeline: Pipeline,
+        returning: Returning,
         callers: CallerReader,
         responses: OutcomeResponses,
         refusals: RefusedFlows,
@@ -51,6 +53,7 @@ class CallbackRoutes:
         refused_page: RefusedPage,
     ) -> None:
         self._pipeline = pipeline
+        self._returning = returning
         self._callers = callers
         self._responses = responses
         self._refusals = refusals
@@ -96,7 +99,7 @@ class CallbackRoutes:
         query = {**told, **({"provider": provider} if provider else {})}
         caller = self._callers.with_fresh_csrf(caller)
         try:
-            outcome = await self._pipeline.callback(method, query, caller)
+            outcome = await self._returning.callback(method, query, caller)
         except SessionAlreadyAvailable:
             return redirect(self._pipeline.landing(LOGIN))
         except (FlowInvalid, FlowRefused) as stopped:
