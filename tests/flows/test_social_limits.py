@@ -70,6 +70,7 @@ class TestRegistering:
 
 class TestAnswersThatAreMadeUp:
     async def test_end_before_the_provider_is_asked_on(self, stage: SocialStage) -> None:
+        stage.idp.answer("/token", {"error": "invalid_grant"}, status="400 Bad Request")
         browser, asked = await stage.scene.browser(), 0
         statuses = []
         for number in range(PER_MINUTE + 5):
@@ -80,6 +81,7 @@ class TestAnswersThatAreMadeUp:
                 await browser.get(f"{CALLBACK}/idp?code=made-up-{number}&state={state}")
                 asked += 1
         assert (statuses.count(422), statuses[-1], asked) == (PER_MINUTE, 429, PER_MINUTE)
+        assert stage.idp.asked("/token") == PER_MINUTE
 
     async def test_of_apps_end(self, stage: SocialStage) -> None:
         statuses = [(await native(stage, f"made.up.{number}", "login")).status_code for number in range(PER_MINUTE + 1)]

@@ -102,7 +102,9 @@ class OidcRedirects:
                 code_verifier=departure.code_verifier,
             )
         except AuthorizationRefused:
-            await self._attempts.answered(departure.attempt)
+            # A code that is refused at the token endpoint may be made up, and has cost a call there: it stays counted.
+            if "error" in answer:
+                await self._attempts.answered(departure.attempt)
             raise
         await self._attempts.answered(departure.attempt)
         return Returned(social, authenticated, departure.links, departure.fresh_since)

@@ -2,8 +2,9 @@
 
 Each answer of a browser has us redeem a code, and each ID token of an app may have us fetch keys. Whoever makes them up
 could use up what the provider grants us, and close sign-in for everybody. So an attempt is spent when a browser leaves
-or an app sends a token. It is given back once the provider has authenticated somebody, or has refused to: people who
-sign in from one network do not lock each other out.
+or an app sends a token. It is given back once the provider has authenticated somebody, or has sent the browser back
+with an error in place of a code: people who sign in from one network do not lock each other out. A code that the token
+endpoint refuses stays counted.
 """
 
 from typing import Protocol
