@@ -49,7 +49,6 @@ def test_oauth2_without_discovery_knows_its_endpoints_and_who_the_user_is(preset
     assert "sub" in preset.userinfo.claims
     assert preset.issuer
     assert "openid" not in (*preset.scope, *preset.required_scope)
-    assert not preset.id_token_native
 
 
 @each({name: preset for name, preset in USABLE.items() if preset.openid})

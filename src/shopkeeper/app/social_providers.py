@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials.claims_mapping import ClaimsMapper, JsonnetMapper, SchemaMapper
@@ -80,7 +80,7 @@ async def _mapper(
 
 def provider_of(section: OpenIDProvider) -> Provider:
     """Return the provider that a section of the settings configures."""
-    preset = section.preset
+    preset = _as_configured(section)
     issuer = _issuer(section)
     endpoints = preset.endpoints_of(issuer)
     provider = Provider(
@@ -97,25 +97,32 @@ def provider_of(section: OpenIDProvider) -> Provider:
             token=section.token_url or endpoints.token,
         ),
         scope=_scope(section),
-        requested_claims=section.requested_claims or preset.requested_claims,
-        pkce=preset.pkce if section.pkce == "auto" else section.pkce,
-        claims_source=preset.claims_source if section.claims_source == "id_token" else section.claims_source,
-        userinfo=preset.userinfo,
-        issuer_aliases=preset.issuer_aliases if issuer == preset.issuer else (),
-        authorization_parameters=_authorization_parameters(section),
-        token_auth=preset.token_auth if section.client_secret or section.apple_private_key else "none",
-        token_parameters=preset.token_parameters,
-        token_shape=preset.token_shape,
-        sends_nonce=preset.sends_nonce,
-        reauthenticates=preset.reauthenticates if section.reauthenticates is None else section.reauthenticates,
-        confirming=preset.confirming,
         additional_audiences=section.additional_id_token_audiences,
-        id_token_native=preset.openid and preset.id_token_native,
+        id_token_native=preset.openid,
         aal2_acr_values=section.aal2_acr_values,
         aal2_amr_values=section.aal2_amr_values,
         linking="automatic" if section.account_linking_mode == "automatic" else "confirm",
+        **preset.facts(),
     )
-    return replace(provider, **_microsoft(section))
+    if section.microsoft_tenant is None:
+        return provider
+    of_tenant = _of_tenant(provider, section.microsoft_tenant.lower())
+    return of_tenant if section.subject_source == "userinfo" else _with_object_id(of_tenant)
+
+
+def _as_configured(section: OpenIDProvider) -> Preset:
+    """Return the preset with the facts that the settings change. Its issuer and scope stay as they are."""
+    preset = section.preset
+    return replace(
+        preset,
+        requested_claims=section.requested_claims or preset.requested_claims,
+        pkce=preset.pkce if section.pkce == "auto" else section.pkce,
+        claims_source=preset.claims_source if section.claims_source == "id_token" else section.claims_source,
+        issuer_aliases=preset.issuer_aliases if _issuer(section) == preset.issuer else (),
+        authorization_parameters=_authorization_parameters(section),
+        token_auth=preset.token_auth if section.client_secret or section.apple_private_key else "none",
+        reauthenticates=preset.reauthenticates if section.reauthenticates is None else section.reauthenticates,
+    )
 
 
 def _issuer(section: OpenIDProvider) -> str:
@@ -154,30 +161,26 @@ def _authorization_parameters(section: OpenIDProvider) -> dict[str, str]:
     return parameters
 
 
-def _microsoft(section: OpenIDProvider) -> dict[str, Any]:
-    """Return what depends on the tenant, whose id is part of the issuer.
+def _of_tenant(provider: Provider, tenant: str) -> Provider:
+    """Return the provider of one of Microsoft's tenants, or of many: the tenant's id is part of the issuer.
 
     https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
     """
-    if section.microsoft_tenant is None:
-        return {}
-    tenant = section.microsoft_tenant.lower()
-    fields: dict[str, Any] = {"issuer": f"{_MICROSOFT}/{_PERSONAL_ACCOUNTS if tenant == 'consumers' else tenant}/v2.0"}
-    if tenant != "consumers" and not _is_tenant_id(tenant):
-        fields |= {"issuer_template": f"{_MICROSOFT}/{{tenantid}}/v2.0", "id_token_native": False}
-    if tenant == "organizations":
-        fields["refused_tenants"] = frozenset({_PERSONAL_ACCOUNTS})
-    return fields | _microsoft_subject(section)
+    named = _PERSONAL_ACCOUNTS if tenant == "consumers" else tenant
+    provider = replace(provider, issuer=f"{_MICROSOFT}/{named}/v2.0")
+    if _is_tenant_id(named):
+        return provider
+    refused = frozenset({_PERSONAL_ACCOUNTS} if tenant == "organizations" else ())
+    template = f"{_MICROSOFT}/{{tenantid}}/v2.0"
+    return replace(provider, issuer_template=template, id_token_native=False, refused_tenants=refused)
 
 
-def _microsoft_subject(section: OpenIDProvider) -> dict[str, Any]:
-    """Return where the subject comes from. The id that Graph tells of a person (`me`) is the claim `oid`.
+def _with_object_id(provider: Provider) -> Provider:
+    """Return the provider with the claim `oid` as the subject, which is the id that Graph tells of a person (`me`).
 
     https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
     """
-    if section.subject_source == "userinfo":
-        return {}
-    return {"subject_claim": "oid", "scope": tuple(dict.fromkeys((*_scope(section), "profile")))}
+    return replace(provider, subject_claim="oid", scope=tuple(dict.fromkeys((*provider.scope, "profile"))))
 
 
 def _is_tenant_id(tenant: str) -> bool:

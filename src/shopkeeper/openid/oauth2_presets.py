@@ -17,7 +17,7 @@ _GITHUB_ISSUER: Final = "https://github.com/login/oauth"
 def _oauth2(label: str, issuer: str, *, endpoints: tuple[str, str, str], shape: UserinfoShape, **more: Any) -> Preset:
     """Return a preset. The endpoints are those of authorization, tokens and userinfo."""
     authorization, token, userinfo = endpoints
-    fields: dict[str, Any] = {"configurable_issuer": False, "required_scope": (), "id_token_native": False, **more}
+    fields: dict[str, Any] = {"configurable_issuer": False, "required_scope": (), **more}
     addresses = Endpoints(authorization=authorization, token=token, userinfo=userinfo)
     return Preset(label, issuer=issuer, openid=False, endpoints=addresses, userinfo=shape, **fields)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final
 
-from shopkeeper.openid.provider import OAUTH2_TOKENS, OPENID_USERINFO, Endpoints, TokenShape, UserinfoShape
+from shopkeeper.openid.provider import Endpoints, ProviderFacts
 
 ISSUER: Final = "{issuer}"
 OPENID: Final = "openid"
@@ -12,7 +12,7 @@ _TO_BE_DISCOVERED: Final = Endpoints()
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(ProviderFacts):
     """A kind of provider, by the name that `provider` has in the settings.
 
     Args:
@@ -28,11 +28,9 @@ class Preset:
         scope_parameters: scopes that this provider knows as parameters of the authorization request.
         refused_scopes: beginnings of scopes that it does not take any more, each with what to do.
         verifies_email: whether it says which addresses it has verified; for the documentation.
-        reauthenticates: whether its manual says that it signs a person in anew when asked, and tells `auth_time`.
-        token_parameters: further parameters of the token request.
         unsupported: why it cannot be used; empty for those that can.
 
-    The other fields are those of `Provider`.
+    The other fields are those of `ProviderFacts`. `reauthenticates` is true only where the provider's manual says so.
     """
 
     label: str
@@ -45,20 +43,7 @@ class Preset:
     required_scope: tuple[str, ...] = (OPENID,)
     scope_parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     refused_scopes: Mapping[str, str] = field(default_factory=dict)
-    requested_claims: Mapping[str, Any] = field(default_factory=dict)
-    pkce: Literal["auto", "never", "force"] = "auto"
-    claims_source: Literal["id_token", "userinfo"] = "id_token"
-    userinfo: UserinfoShape = OPENID_USERINFO
-    issuer_aliases: tuple[str, ...] = ()
-    authorization_parameters: Mapping[str, str] = field(default_factory=dict)
-    token_parameters: Mapping[str, str] = field(default_factory=dict)
-    token_shape: TokenShape = OAUTH2_TOKENS
-    token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
-    sends_nonce: bool = True
-    id_token_native: bool = True
     verifies_email: bool = False
-    reauthenticates: bool = False
-    confirming: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
 
     def endpoints_of(self, issuer: str) -> Endpoints:

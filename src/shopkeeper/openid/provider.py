@@ -1,7 +1,7 @@
 """One configured identity provider, as data: what its preset and its section in the settings say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -143,9 +143,48 @@ class TokenShape:
 OAUTH2_TOKENS: Final = TokenShape()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFacts:
+    """What a preset knows of its providers, and holds of a configured one too.
+
+    Args:
+        requested_claims: the `claims` parameter (OpenID Connect Core 1.0 section 5.5); empty where it is not sent.
+        pkce: `auto` uses S256 where the provider's metadata offers it.
+        claims_source: `userinfo` asks the userinfo endpoint also where there is an ID token.
+        userinfo: how userinfo is asked and read.
+        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https), authorization answers
+            and metadata.
+        authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
+        token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
+        token_parameters: further parameters of the token request.
+        token_shape: how the token endpoint is asked and read.
+        sends_nonce: whether the provider repeats the nonce in its ID tokens. False sends none.
+        reauthenticates: whether it signs a person in anew for `max_age=0`, and tells when by `auth_time` (OpenID
+            Connect Core 1.0 sections 2 and 3.1.2.1).
+        confirming: what the request to one that does not has instead, so that it asks the person something.
+    """
+
+    requested_claims: Mapping[str, Any] = field(default_factory=dict)
+    pkce: Literal["auto", "never", "force"] = "auto"
+    claims_source: Literal["id_token", "userinfo"] = "id_token"
+    userinfo: UserinfoShape = OPENID_USERINFO
+    issuer_aliases: tuple[str, ...] = ()
+    authorization_parameters: Mapping[str, str] = field(default_factory=dict)
+    token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
+    token_parameters: Mapping[str, str] = field(default_factory=dict)
+    token_shape: TokenShape = OAUTH2_TOKENS
+    sends_nonce: bool = True
+    reauthenticates: bool = False
+    confirming: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """Return these fields by their names, to make a `Provider` of a preset."""
+        return {each.name: getattr(self, each.name) for each in fields(ProviderFacts)}
+
+
 @dataclass(frozen=True, slots=True)
-class Provider:
-    """One configured provider.
+class Provider(ProviderFacts):
+    """One configured provider. Its further fields are those of `ProviderFacts`.
 
     Args:
         id: its name in the settings, in addresses and in stored credentials.
@@ -158,30 +197,16 @@ class Provider:
         discovers: whether metadata is read from `issuer` and `/.well-known/openid-configuration`.
         endpoints: these win over discovered ones.
         scope: what we ask for. With `openid` among it, an ID token is required.
-        requested_claims: the `claims` parameter (OpenID Connect Core 1.0 section 5.5); empty where it is not sent.
-        pkce: `auto` uses S256 where the provider's metadata offers it.
-        claims_source: `userinfo` asks the userinfo endpoint also where there is an ID token.
         subject_claim: the claim that is the subject (Microsoft's `oid`).
-        userinfo: how userinfo is asked and read.
         issuer_template: of a provider for many tenants: what its metadata and its tokens name as their issuer, with
             `{tenantid}` where a token has its tenant (the claim `tid`).
         refused_tenants: tenants of such a provider whose tokens are refused.
-        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https), authorization answers
-            and metadata.
-        authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
-        token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
-        token_parameters: further parameters of the token request.
-        token_shape: how the token endpoint is asked and read.
         additional_audiences: client ids of our native apps, whose ID tokens are accepted as well.
         id_token_native: whether a native app may hand in an ID token itself.
         aal2_acr_values: values of `acr` that mean two factors.
         aal2_amr_values: values of `amr` that mean two factors.
         linking: what happens where an account with a verified address of the claims exists.
         algorithms: by which ID tokens may be signed.
-        sends_nonce: whether the provider repeats the nonce in its ID tokens. False sends none.
-        reauthenticates: whether it signs a person in anew for `max_age=0`, and tells when by `auth_time` (OpenID
-            Connect Core 1.0 sections 2 and 3.1.2.1).
-        confirming: what the request to one that does not has instead, so that it asks the person something.
 
     Raises:
         ValueError: an algorithm is none of `ALGORITHMS`, or a template has no `{tenantid}`.
@@ -196,27 +221,15 @@ class Provider:
     discovers: bool = True
     endpoints: Endpoints = Endpoints()
     scope: tuple[str, ...] = ("openid",)
-    requested_claims: Mapping[str, Any] = field(default_factory=dict)
-    pkce: Literal["auto", "never", "force"] = "auto"
-    claims_source: Literal["id_token", "userinfo"] = "id_token"
     subject_claim: str = "sub"
-    userinfo: UserinfoShape = OPENID_USERINFO
     issuer_template: str | None = None
     refused_tenants: frozenset[str] = frozenset()
-    issuer_aliases: tuple[str, ...] = ()
-    authorization_parameters: Mapping[str, str] = field(default_factory=dict)
-    token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
-    token_parameters: Mapping[str, str] = field(default_factory=dict)
-    token_shape: TokenShape = OAUTH2_TOKENS
     additional_audiences: tuple[str, ...] = ()
     id_token_native: bool = False
     aal2_acr_values: tuple[str, ...] = ()
     aal2_amr_values: tuple[str, ...] = ()
     linking: Literal["confirm", "automatic"] = "confirm"
     algorithms: tuple[str, ...] = ALGORITHMS
-    sends_nonce: bool = True
-    reauthenticates: bool = False
-    confirming: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if unsafe := set(self.algorithms) - set(ALGORITHMS):
