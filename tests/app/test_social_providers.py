@@ -105,6 +105,10 @@ class TestPresets:
         assert provider("discord", scope=["openid", "email"]).scope == ("identify", "email")
         assert provider("github", scope=["openid", "user:email"]).has_id_token is False
 
+    @pytest.mark.parametrize(("name", "takes"), [("google", True), ("github", False)])
+    def test_apps_may_hand_in_id_tokens_of_providers_that_make_some(self, name: str, takes: bool) -> None:
+        assert provider(name).id_token_native is takes
+
     def test_google_knows_offline_access_as_a_parameter(self) -> None:
         made = provider("google", scope=["email", "offline_access"])
         assert (made.scope, made.authorization_parameters) == (("openid", "email"), {"access_type": "offline"})
