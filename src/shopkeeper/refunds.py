@@ -2,8 +2,9 @@
 
 A customer must not run out of attempts because our database was away or our queue was full (503): everything is given
 back then. What is charged for an effect, such as a mail, is also given back where the operation has no effect, because
-another submission of the same form had it first, or the form was rejected. Everything else stays spent: a mistake in
-the form is an attempt, and so is one whose client disconnects, or budgets could be avoided by disconnecting.
+another submission of the same form had it first, or the form was rejected. What limits failures only comes back where
+the operation is done. Everything else stays spent: a mistake in the form is an attempt, and so is one whose client
+disconnects, or budgets could be avoided by disconnecting.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +30,7 @@ class _Operation:
     """What an operation was charged, and whether it turned out to have no effect."""
 
     charges: list[_Charge] = field(default_factory=list)
+    when_done: list[Act] = field(default_factory=list)
     without_effect: bool = False
 
 
@@ -44,9 +46,10 @@ async def refunded_when_busy() -> AsyncIterator[None]:
     """
     operation = _Operation()
     outer = _OPERATION.set(operation)
-    busy = False
+    busy = done = False
     try:
         yield
+        done = not operation.without_effect
     except BaseException as ended:
         busy = isinstance(ended, Busy) or isinstance(ended.__cause__, Busy)
         raise
@@ -57,6 +60,8 @@ async def refunded_when_busy() -> AsyncIterator[None]:
             act = charge.give_back if returned else charge.keep
             if act is not None:
                 await act()
+        for act in operation.when_done if done else ():
+            await act()
 
 
 def without_effect() -> None:
@@ -79,3 +84,13 @@ async def charge(*, give_back: Act, keep: Act | None = None, for_effect: bool = 
         operation.charges.append(_Charge(give_back, keep, for_effect))
     elif keep is not None:
         await keep()
+
+
+def when_done(give_back: Act) -> None:
+    """Call `give_back` when the block of `refunded_when_busy` ends, unless it ends with an error or without effect.
+
+    Outside of such a block nobody knows whether the operation is done, and nothing is given back.
+    """
+    operation = _OPERATION.get()
+    if operation is not None:
+        operation.when_done.append(give_back)

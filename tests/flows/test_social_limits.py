@@ -88,6 +88,15 @@ class TestAnswersThatAreMadeUp:
         assert 429 not in statuses[:PER_MINUTE]
         assert statuses[-1] == 429
 
+    async def test_of_an_app_end_where_a_token_is_sent_again(self, stage: SocialStage) -> None:
+        await stage.customer(new_address(), ("idp", "alice"))
+        token = stage.id_token()
+        assert (await native(stage, token, "login")).status_code == 200
+        before = len(await stage.scene.rows("audit_events"))
+        statuses = [(await native(stage, token, "login")).status_code for _ in range(PER_MINUTE + 5)]
+        assert statuses == [400] * PER_MINUTE + [429] * 5
+        assert len(await stage.scene.rows("audit_events")) <= before + PER_MINUTE + 1
+
 
 class TestPeopleBehindOneAddress:
     async def test_sign_in_as_often_as_they_like(self, stage: SocialStage) -> None:

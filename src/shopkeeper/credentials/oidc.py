@@ -187,7 +187,7 @@ class Oidc:
             raise SubmissionRejected(fields=[FieldError("id_token", message(4000002, property="id_token"))])
         attempt = await self._attempts.begin(submission.client)
         authenticated = await social.client.verify_id_token(token, nonce=nonce or None)
-        await self._attempts.answered(attempt)
+        self._attempts.answered_when_done(attempt)
         since = self._confirmations.since_opened(submission)
         return await self._arrivals.sign_in(unit, submission, social, authenticated, since=since)
 
