@@ -1,6 +1,6 @@
 """Rows 74 and 75: where signing in needs a verified address, an account at a provider does not tell a taken one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,12 +8,14 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import PASSWORD, new_address
+from shopkeeper.flows.rejections import ANOTHER_ACCOUNT
+from shopkeeper.ui.messages import LINKED_TO_ANOTHER
+from tests.attacks.scene import PASSWORD, Browser, new_address
 from tests.attacks.test_unverified_sign_ins import plain
 from tests.credentials.social import SocialStage, social_stage
 from tests.flows.watching import statements
 
-LINK = 1010016
+LINK, SAVED = 1010016, 1050001
 SignIn = Callable[..., Awaitable[httpx2.Response]]
 
 
@@ -91,3 +93,46 @@ async def test_row_075_no_subject_of_a_simulated_registration_is_stored(stage: S
     await in_an_app(stage, taken)
     [row] = await stage.scene.rows("simulated_registrations")
     assert f"s-{taken}" not in str(row)
+
+
+async def signed_in(stage: SocialStage, email: str) -> Browser:
+    browser = await stage.scene.browser()
+    assert (await browser.sign_in(email)).status_code == 200
+    return browser
+
+
+async def linking(stage: SocialStage, browser: Browser, subject: str) -> Sequence[int]:
+    """Link an account at the provider; return the ids of the messages that tell what came of it."""
+    url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+    flow = await stage.flow_after(browser, await browser.get(stage.back(url, subject=subject)), "settings")
+    return [each["id"] for each in flow["ui"]["messages"]]
+
+
+async def test_row_075_linking_the_account_tells_no_taken_address(stage: SocialStage) -> None:
+    mallory = new_address("mallory")
+    await stage.customer(mallory, password=PASSWORD)
+    told = []
+    for email in await addresses(stage):
+        await in_a_browser(stage, email)
+        told.append(await linking(stage, await signed_in(stage, mallory), f"s-{email}"))
+    assert told == [[LINKED_TO_ANOTHER], [LINKED_TO_ANOTHER]]
+
+
+async def test_row_075_who_has_the_address_links_the_account(stage: SocialStage) -> None:
+    _, taken = await addresses(stage)
+    await in_a_browser(stage, taken)
+    assert await linking(stage, await signed_in(stage, taken), f"s-{taken}") == [SAVED]
+
+
+async def test_row_075_confirming_a_session_with_the_account_tells_no_taken_address(stage: SocialStage) -> None:
+    mallory = new_address("mallory")
+    await stage.customer(mallory, ("idp", mallory), password=PASSWORD)
+    told = []
+    for email in await addresses(stage):
+        await in_a_browser(stage, email)
+        browser = await signed_in(stage, mallory)
+        answer = await stage.arrive(
+            browser, query="?refresh=true", subject=f"s-{email}", email=email, email_verified=False
+        )
+        told.append([each["id"] for each in (await stage.flow_after(browser, answer))["ui"]["messages"]])
+    assert told == [[ANOTHER_ACCOUNT], [ANOTHER_ACCOUNT]]

@@ -104,9 +104,13 @@ class OidcArrivals:
     async def link(
         self, unit: Unit, identity: Identity, social: SocialProvider, authenticated: Authenticated
     ) -> CredentialChange:
-        """Return the change that links the account to an identity. Raises `SubmissionRejected` if it is another's."""
+        """Return the change that links the account to an identity. Raises `SubmissionRejected` if it is another's, or
+        would be one's whose registration was only simulated."""
         owner = await self._accounts.owner(unit, authenticated)
-        if owner is not None and owner.id != identity.id:
+        simulated = await self._withheld.knows(
+            unit, identity, issuer=authenticated.issuer, subject=authenticated.subject
+        )
+        if simulated if owner is None else owner.id != identity.id:
             raise SubmissionRejected(message(LINKED_TO_ANOTHER))
         known = self._accounts.account(owner, authenticated) if owner is not None else None
         return self._links.link(
@@ -146,6 +150,8 @@ class OidcArrivals:
             aal=aal,
         )
         enrolment = self._enrolment(submission, social, arrival)
+        if submission.identity is not None:  # refused, as the account of another identity is
+            return enrolment
         return await self._withheld_from(unit, None, authenticated, enrolment.verified) or enrolment
 
     async def _withheld_from(

@@ -42,6 +42,12 @@ class WithheldSignIns:
             return None
         return Unverified(OIDC, None, found.id, found.address)
 
+    async def knows(self, unit: Unit, identity: Identity, *, issuer: str, subject: str) -> bool:
+        """Return whether the registration of an account was simulated, because of an address that `identity` does not
+        have: the account would belong to another identity if the address were free."""
+        found = await self._simulated.find(unit, _name(issuer), subject) if self._simulated is not None else None
+        return found is not None and found.address not in {each.value for each in identity.verifiable_addresses}
+
     def remembering(self, *, issuer: str, subject: str) -> Remember | None:
         """Return what remembers a registration that was simulated (`Enrolment.when_simulated`)."""
         simulated = self._simulated
