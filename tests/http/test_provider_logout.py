@@ -335,10 +335,15 @@ class TestSigningOutAtTheProviderOfALink:
         assert await person.browser.whoami() is None
         assert await elsewhere.whoami() is not None
 
-    async def test_is_where_a_sign_out_here_leads(self, scene: ProviderScene) -> None:
+    @pytest.mark.parametrize("unlinked", [False, True])
+    async def test_is_where_a_sign_out_here_leads(self, scene: ProviderScene, unlinked: bool) -> None:
         person = await scene.person()
         await person.browser.sign_up(new_address())
-        await leave(scene, person, await person.browser.open_flow("settings"), link=IDP)
+        flow = await leave(scene, person, await person.browser.open_flow("settings"), link=IDP)
+        if unlinked:
+            settings = await person.browser.get(f"/self-service/settings/flows?id={flow}", headers=JSON)
+            answer = await person.browser.send_flow(settings.json(), {"method": "oidc", "unlink": IDP})
+            assert answer.status_code == 200, answer.text
         left = await person.browser.get(await scene.sign_out_url(person, return_to=CART_PAGE))
         assert payload_of(query_of(left.headers["location"])["id_token_hint"])["aud"] == CLIENT_ID
 

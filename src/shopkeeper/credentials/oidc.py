@@ -115,7 +115,8 @@ class Oidc:
         return ()
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
-        """See `SettingsMethod`. The system's browser has no part in an app's session, so an app cannot link."""
+        """See `SettingsMethod`. The system's browser has no part in an app's session, so an app gets no buttons to
+        link. One whose browser shares its cookies can send `link` all the same."""
         if view.identity is None:
             raise TypeError("a settings form belongs to an identity")
         return self._links.form(view.identity, links=not view.native)
