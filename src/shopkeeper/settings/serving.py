@@ -369,8 +369,9 @@ class ProviderThrottle(Section):
 
     per_ip: RateText = Field(
         default=parse_rate("60/minute"),
-        description="Sign-ins at [identity providers](../methods/oidc.md) that one address begins and the provider "
-        "does not answer, and ID tokens of apps that are refused; 600/minute with `--dev`",
+        description="Sign-ins at [identity providers](../methods/oidc.md) that one address begins, and that bring back "
+        "neither a valid code nor the provider's error, and ID tokens of apps that sign nobody in; 600/minute with "
+        "`--dev`",
     )
 
 
