@@ -136,3 +136,38 @@ async def test_row_075_confirming_a_session_with_the_account_tells_no_taken_addr
         )
         told.append([each["id"] for each in (await stage.flow_after(browser, answer))["ui"]["messages"]])
     assert told == [[ANOTHER_ACCOUNT], [ANOTHER_ACCOUNT]]
+
+
+async def in_two_forms(stage: SocialStage, email: str, other: str) -> Sequence[httpx2.Response]:
+    """Open two registrations with one account at the provider, which tells no address; complete the first one with
+    `email`, the second one with `other`."""
+    opened = []
+    for _ in range(2):
+        browser = await stage.scene.browser()
+        answer = await stage.arrive(browser, "registration", subject=f"s-{email}")
+        opened.append((browser, await stage.flow_after(browser, answer, "registration")))
+    return [
+        await stage.submit(browser, flow, provider="idp", traits={"email": typed})
+        for (browser, flow), typed in zip(opened, (email, other), strict=True)
+    ]
+
+
+async def test_row_075_two_registrations_with_one_account_are_answered_alike(stage: SocialStage) -> None:
+    told, mailed = [], []
+    for email in await addresses(stage):
+        other = new_address("other")
+        told.append([plain(answer, email) for answer in await in_two_forms(stage, email, other)])
+        mailed += [mail for mail in await stage.scene.mails() if mail.recipient == other]
+    assert told[0] == told[1]
+    assert mailed == []
+
+
+async def test_row_075_no_mailbox_is_told_of_an_account_that_it_does_not_have(
+    dsn: str, tmp_path: Path, clock: StoppedClock
+) -> None:
+    flows = {"registration": {"after": {"oidc": {"hooks": []}}}}
+    async with social_stage(dsn, tmp_path, clock, selfservice={"flows": flows}) as stage:
+        email, other = new_address("free"), new_address("other")
+        for answer in await in_two_forms(stage, email, other):
+            assert answer.status_code == 200, answer.text
+        assert other not in [mail.recipient for mail in await stage.scene.mails()]

@@ -136,7 +136,7 @@ class Oidc:
     async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment | Unverified:  # noqa: A002
         """See `RegistrationMethod`. Raises as `submit_login` does."""
         social = self._named(input)
-        pending = self._arrivals.pending_registration(input, social)
+        pending = await self._arrivals.pending_registration(unit, input, social)
         if pending is not None:
             return pending
         if input.submitted.get("id_token") is not None:

@@ -123,13 +123,18 @@ class OidcArrivals:
         arrival = self._contexts.arrival(context)
         return self._providers.get(arrival.provider) if arrival is not None else None
 
-    def pending_registration(self, submission: MethodInput, social: SocialProvider) -> Enrolment | None:
+    async def pending_registration(
+        self, unit: Unit, submission: MethodInput, social: SocialProvider
+    ) -> Enrolment | Unverified | None:
         """Return the enrolment of the account that waits in a flow, with what was typed; None where the provider has to
-        be asked (again)."""
+        be asked (again). It may have been registered in another flow meanwhile."""
         arrival = self._contexts.arrival(submission.context)
         if arrival is None or arrival.provider != social.provider.id or self._clock.now() >= arrival.until:
             return None
-        return self._enrolment(submission, social, arrival)
+        enrolment = self._enrolment(submission, social, arrival)
+        arrived = Authenticated({}, arrival.subject, arrival.issuer)
+        owner = await self._accounts.owner(unit, arrived)
+        return await self._withheld_from(unit, owner, arrived, enrolment.verified) or enrolment
 
     async def _registration(
         self, unit: Unit, submission: MethodInput, social: SocialProvider, authenticated: Authenticated, aal: Aal

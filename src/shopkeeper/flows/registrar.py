@@ -276,7 +276,7 @@ class Registrar:
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
         async with self._database.reading() as unit:
             owner = await self._owner(unit, extracted, admission.enrolment, admission.new.credentials)
-        told = _told(owner, extracted) or ""
+        told = _told(owner, extracted, admission.new.credentials) or ""
         return replace(admission, owner=owner, told=told, notified=await self._notices.was_sent(told))
 
     async def owner_by_verified(self, enrolment: Enrolment, *, schema_id: str | None) -> Identity | None:
@@ -435,9 +435,11 @@ def _require_whole(
         raise SubmissionRejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
 
 
-def _told(owner: Identity | None, wanted: Extracted) -> str | None:
+def _told(owner: Identity | None, wanted: Extracted, credentials: Sequence[CredentialInput]) -> str | None:
     """Return the mailbox that learns that an identifier of the account was used: the one that was entered, if the
-    account has it or it is reserved for the account. Any other mailbox of the account may be somebody else's."""
+    account has it or it is reserved for the account. Any other mailbox of the account may be somebody else's.
+
+    Nobody learns of an account that only has one of the new `credentials`, such as an account at a provider."""
     if owner is None:
         return None
     entered = [value for via, value in dict.fromkeys((*wanted.verifiable, *wanted.recovery)) if via is Via.EMAIL]
@@ -451,5 +453,12 @@ def _told(owner: Identity | None, wanted: Extracted) -> str | None:
     )
     if has_identifier or not entered:
         return normalise_identifier(owner.email or "")
+    if any(_has_one_of(owner, each) for each in credentials):
+        return None
     # Reserved only; with several mailboxes nobody knows here which of them.
     return entered[0] if len(entered) == 1 else None
+
+
+def _has_one_of(owner: Identity, credential: CredentialInput) -> bool:
+    known = owner.credentials.get(credential.type)
+    return known is not None and not set(known.identifiers).isdisjoint(credential.identifiers)
