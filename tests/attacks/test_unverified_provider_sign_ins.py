@@ -30,10 +30,12 @@ async def stage(dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[
         yield stage
 
 
-async def in_an_app(stage: SocialStage, email: str, *, kind: str = "login", verified: bool = False) -> httpx2.Response:
+async def in_an_app(
+    stage: SocialStage, email: str, *, kind: str = "login", verified: bool = False, subject: str | None = None
+) -> httpx2.Response:
     app = await stage.scene.native()
     flow = (await app.get(f"/self-service/{kind}/api")).json()
-    token = stage.id_token(subject=f"s-{email}", email=email, email_verified=verified, jti=str(uuid4()))
+    token = stage.id_token(subject=subject or f"s-{email}", email=email, email_verified=verified, jti=str(uuid4()))
     whole = {"method": "oidc", "provider": "idp", "id_token": token, "id_token_nonce": "n-1"}
     return await app.post(flow["ui"]["action"], json=whole)
 
@@ -171,3 +173,28 @@ async def test_row_075_no_mailbox_is_told_of_an_account_that_it_does_not_have(
         for answer in await in_two_forms(stage, email, other):
             assert answer.status_code == 200, answer.text
         assert other not in [mail.recipient for mail in await stage.scene.mails()]
+
+
+async def test_row_075_an_account_registers_once_the_taken_address_is_free(stage: SocialStage) -> None:
+    taken, other = new_address("taken"), new_address("other")
+    owner = await stage.customer(taken, password=PASSWORD)
+    for _ in range(2):
+        await in_an_app(stage, taken)
+    assert (await in_an_app(stage, other, subject=f"s-{taken}", verified=True)).status_code == 403
+    async with stage.scene.application.infrastructure.database.unit() as unit:
+        await stage.identities.delete(unit, owner.id, actor="admin")
+    registered = await in_an_app(stage, other, subject=f"s-{taken}", verified=True)
+    assert registered.json()["identity"]["traits"] == {"email": other}
+    assert "session_token" in (await in_an_app(stage, other, subject=f"s-{taken}", verified=True)).json()
+
+
+async def test_row_075_an_account_that_meets_another_taken_address_is_remembered_anew(stage: SocialStage) -> None:
+    free, taken = await addresses(stage)
+    first = new_address("first")
+    owner = await stage.customer(first, password=PASSWORD)
+    await in_an_app(stage, first)
+    async with stage.scene.application.infrastructure.database.unit() as unit:
+        await stage.identities.delete(unit, owner.id, actor="admin")
+    answers = [await in_an_app(stage, taken, subject=f"s-{first}") for _ in range(3)]
+    expected = [await in_an_app(stage, free) for _ in range(3)]
+    assert [plain(each, taken) for each in answers] == [plain(each, free) for each in expected]

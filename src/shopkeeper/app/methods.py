@@ -153,7 +153,11 @@ def build_oidc(
         confirmations=confirmations,
         links=links,
         contexts=contexts,
-        withheld=WithheldSignIns(_simulated_registrations(infrastructure, Oidc.name)),
+        withheld=WithheldSignIns(
+            _simulated_registrations(infrastructure, Oidc.name),
+            address_changes=AddressChanges(identities, clock=infrastructure.clock),
+            named_by=(Password.facts.type, Code.facts.type),
+        ),
         updates=ClaimsUpdates(identities),
         clock=infrastructure.clock,
     )

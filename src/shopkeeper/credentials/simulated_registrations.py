@@ -28,6 +28,7 @@ from shopkeeper.storage.tables import Id, Moment, metadata
 
 KEPT_FOR: Final = timedelta(days=400)
 PURPOSE: Final = "simulated registrations"
+_WAS_TAKEN: Final = "taken "  # what is sealed before an address that was taken
 
 simulated_registrations = Table(
     "simulated_registrations",
@@ -44,10 +45,15 @@ _INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRegistration:
-    """A registration that created nothing, and the address that it would have verified first."""
+    """A registration that created nothing, and the address that it would have verified first.
+
+    Args:
+        address_was_taken: whether it is known that it created nothing because of this address.
+    """
 
     id: UUID
     address: str | None
+    address_was_taken: bool = False
 
 
 class SimulatedRegistrations:
@@ -63,9 +69,23 @@ class SimulatedRegistrations:
         self._keys = keys
         self._clock = clock
 
-    async def remember(self, unit: Unit, identity: Identity | None, *, names: Sequence[str], secret: str) -> None:
+    async def remember(
+        self,
+        unit: Unit,
+        identity: Identity | None,
+        *,
+        names: Sequence[str],
+        secret: str,
+        address_was_taken: bool = False,
+        anew: bool = False,
+    ) -> None:
         """Remember the registration of a simulated identity, by each name with the secret; for None, which is a real
-        one, do as much work."""
+        one, do as much work.
+
+        Args:
+            address_was_taken: see `SimulatedRegistration`.
+            anew: forget an earlier one with this name and secret; without it, that one stays.
+        """
         if identity is None:
             await unit.write(delete(simulated_registrations).where(simulated_registrations.c.id == crypto.new_id()))
             return
@@ -73,11 +93,17 @@ class SimulatedRegistrations:
         if not digests or not identity.unverified:
             return
         rows = [
-            {"id": crypto.new_id(), "digest": digest, "address": self._sealed(identity, digest), "created_at": now}
+            {"id": crypto.new_id(), "digest": digest, "created_at": now}
+            | {"address": self._sealed(identity, digest, address_was_taken=address_was_taken)}
             for digest in digests
         ]
         adding: Any = _INSERT[unit.dialect](simulated_registrations).values(rows)
-        await unit.write(adding.on_conflict_do_nothing(index_elements=["digest"]))
+        newer = {name: adding.excluded[name] for name in ("address", "created_at")}
+        await unit.write(
+            adding.on_conflict_do_update(index_elements=["digest"], set_=newer)
+            if anew
+            else adding.on_conflict_do_nothing(index_elements=["digest"])
+        )
 
     async def find(self, unit: Unit, name: str, secret: str) -> SimulatedRegistration | None:
         """Return the registration with this name and secret; None where there was none."""
@@ -89,10 +115,12 @@ class SimulatedRegistrations:
             address = self._keys.open_text(row.address, context=digest).decode()
         except Unsealable:  # the secret that sealed it is gone
             return None
-        return SimulatedRegistration(row.id, address or None)
+        known = address.removeprefix(_WAS_TAKEN)
+        return SimulatedRegistration(row.id, known or None, address_was_taken=address != known)
 
-    def _sealed(self, identity: Identity, digest: bytes) -> str:
-        return self._keys.seal_text((identity.address_to_verify or "").encode(), context=digest)
+    def _sealed(self, identity: Identity, digest: bytes, *, address_was_taken: bool) -> str:
+        known = f"{_WAS_TAKEN if address_was_taken else ''}{identity.address_to_verify or ''}"
+        return self._keys.seal_text(known.encode(), context=digest)
 
     def _digest(self, name: str, secret: str) -> bytes:
         text = "\0".join(f"{len(part)}:{part}" for part in (lookup_key(name), secret))
