@@ -119,6 +119,7 @@ async def opened(
         closing.push_async_callback(application.infrastructure.database.close)
         closing.push_async_callback(application.infrastructure.cache.close)
         closing.push_async_callback(application.infrastructure.http_client.close)
+        closing.push_async_callback(application.infrastructure.jsonnet.close)
         closing.callback(application.accounts.hasher.close)
         await application.accounts.sessions.listen()
         closing.push_async_callback(application.accounts.sessions.close)
