@@ -107,6 +107,7 @@ def visiting(tmp_path: Path, clock: StoppedClock) -> Visiting:
         finally:
             application.accounts.hasher.close()
             await application.infrastructure.http_client.close()
+            await application.infrastructure.jsonnet.close()
             await application.infrastructure.cache.close()
             await application.infrastructure.database.close()
 
