@@ -107,6 +107,19 @@ async def test_a_link_uses_it_when_the_owner_has_signed_in(stage: SocialStage) -
     assert refused_as_used(await send(stage, token))
 
 
+async def test_a_form_whose_link_was_used_in_another_one_signs_in_without_it(stage: SocialStage) -> None:
+    ada = await stage.customer(ADA, password=PASSWORD)
+    token = stage.id_token(email=ADA, email_verified=True)
+    asked = [await send(stage, token) for _ in range(2)]
+    proof, app = {"method": "password", "identifier": ADA, "password": PASSWORD}, await stage.scene.native()
+    first, second = [each.json()["ui"]["action"] for each in asked]
+    assert (await app.post(first, json=proof, headers=JSON)).status_code == 200
+    refused = await app.post(second, json=proof, headers=JSON)
+    assert refused_as_used(refused), refused.text
+    done = await app.post(second, json=proof, headers=JSON)
+    assert done.json()["session"]["identity"]["id"] == str(ada.id), done.text
+
+
 async def test_a_token_is_remembered_until_it_is_not_valid_any_more(
     stage: SocialStage, ada: Identity, clock: StoppedClock
 ) -> None:

@@ -1,6 +1,7 @@
 """Acting on the proof of an identity: a session starts or is elevated, or a verified address is needed first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -9,6 +10,7 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Proof, SubmissionRejected, Unverified, UpstreamSession
 from shopkeeper.errors import Refusal
+from shopkeeper.flows import store
 from shopkeeper.flows.collisions import Collisions
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings
@@ -17,12 +19,13 @@ from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import SendsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, FlowInvalid
-from shopkeeper.flows.pending_links import PendingLink
+from shopkeeper.flows.pending_links import PendingLink, without_link
 from shopkeeper.flows.rejections import refused_links, rejections_shown
 from shopkeeper.flows.sign_in_requests import SignInRequests, ends_as
 from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal
+from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Database, Unit
@@ -79,7 +82,9 @@ class Proofs:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
                 await self._writer.finish(unit, turn.flow, proof.attempt, ended_as=handler.name)
                 link = link or self._collisions.pending(turn.flow, proof)
-                signed_in = await self._signed_in(unit, turn, proof, linked=link.upstream if link is not None else None)
+                with _dropping_spent_link(unit, turn.flow, proof):
+                    linked = link.upstream if link is not None else None
+                    signed_in = await self._signed_in(unit, turn, proof, linked=linked)
                 if link is not None:
                     signed_in = await self._collisions.link(unit, turn, link, signed_in)
                 csrf, follow = crypto.new_csrf_token(), None
@@ -130,3 +135,15 @@ class Proofs:
                 unit, proof, session=session, client=client, new_token=browser, linked=linked
             )
         return await self._completion.complete(unit, proof, self._requests.of(turn, proof), linked=linked)
+
+
+@contextmanager
+def _dropping_spent_link(unit: Unit, flow: Flow, proof: Proof) -> Iterator[None]:
+    """Take the pending link out of a flow, although everything else of the unit rolls back, where its token has signed
+    in before: no proof could ever add it. A token of the proof itself leaves it."""
+    try:
+        yield
+    except ProviderTokenInvalid:
+        if proof.upstream is None or proof.upstream.one_use is None:
+            unit.always(*store.keeping(without_link(flow)))
+        raise
