@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -9,8 +10,9 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.rejections import ANOTHER_ACCOUNT
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.ui.messages import LINKED_TO_ANOTHER
-from tests.attacks.scene import PASSWORD, Browser, new_address
+from tests.attacks.scene import PASSWORD, Browser, new_address, written_schema
 from tests.attacks.test_unverified_sign_ins import plain
 from tests.credentials.social import SocialStage, social_stage
 from tests.flows.watching import statements
@@ -19,24 +21,32 @@ LINK, SAVED = 1010016, 1050001
 SignIn = Callable[..., Awaitable[httpx2.Response]]
 
 
+FLOWS = {
+    "registration": {"after": {"oidc": {"hooks": []}}},
+    "login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}},
+    "verification": {"enabled": True},
+}
+
+
 @pytest.fixture
 async def stage(dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[SocialStage]:
-    flows = {
-        "registration": {"after": {"oidc": {"hooks": []}}},
-        "login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}},
-        "verification": {"enabled": True},
-    }
-    async with social_stage(dsn, tmp_path, clock, selfservice={"flows": flows}) as stage:
+    async with social_stage(dsn, tmp_path, clock, selfservice={"flows": FLOWS}) as stage:
         yield stage
 
 
 async def in_an_app(
-    stage: SocialStage, email: str, *, kind: str = "login", verified: bool = False, subject: str | None = None
+    stage: SocialStage,
+    email: str,
+    *,
+    kind: str = "login",
+    verified: bool = False,
+    subject: str | None = None,
+    **fields: Any,
 ) -> httpx2.Response:
     app = await stage.scene.native()
     flow = (await app.get(f"/self-service/{kind}/api")).json()
     token = stage.id_token(subject=subject or f"s-{email}", email=email, email_verified=verified, jti=str(uuid4()))
-    whole = {"method": "oidc", "provider": "idp", "id_token": token, "id_token_nonce": "n-1"}
+    whole = {"method": "oidc", "provider": "idp", "id_token": token, "id_token_nonce": "n-1", **fields}
     return await app.post(flow["ui"]["action"], json=whole)
 
 
@@ -198,3 +208,28 @@ async def test_row_075_an_account_that_meets_another_taken_address_is_remembered
     answers = [await in_an_app(stage, taken, subject=f"s-{first}") for _ in range(3)]
     expected = [await in_an_app(stage, free) for _ in range(3)]
     assert [plain(each, taken) for each in answers] == [plain(each, free) for each in expected]
+
+
+async def test_row_075_a_user_name_that_is_taken_is_not_told_by_a_later_one(
+    sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+) -> None:
+    """The address beside it is free all the time."""
+    traits = {
+        "name": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
+        "email": {"type": "string", "format": "email", "ory.sh/kratos": {"verification": {"via": "email"}}},
+    }
+    schema = {"default_schema_id": "default", "schemas": [{"id": "default", "url": written_schema(tmp_path, traits)}]}
+    async with social_stage(sqlite_dsn, tmp_path, clock, identity=schema, selfservice={"flows": FLOWS}) as stage:
+        hers = {"name": "grace", "email": new_address("hers")}
+        async with stage.scene.application.infrastructure.database.unit() as unit:
+            await stage.identities.create(unit, NewIdentity(traits=hers))
+        told = []
+        for name in ("ada", "grace"):
+            mine = new_address("mine")
+            answers = [
+                await in_an_app(stage, mine, kind="registration", traits={"name": typed, "email": mine})
+                for typed in (name, f"{name}-2", f"{name}-3")
+            ]
+            told.append([plain(answer, mine) for answer in answers])
+        assert told[0][1:] == told[1][1:]
+        assert [status for status, *_ in told[1]] == [200, 403, 403]
