@@ -148,7 +148,7 @@ class GuardedClient:
                 status_is_enough=status_is_enough,
             )
         except UpstreamFailed as failed:
-            # Where nobody above handles it, this line is all that operators see of it.
+            # Where no caller handles it, this line is all that operators see of it.
             log.info("outgoing.failed", reason=failed.detail)
             raise
 

@@ -63,7 +63,7 @@ async def _fault(social: SocialProvider, schema: Schema) -> str | None:
 
 
 def _said(cause: BaseException | None) -> str:
-    """Return what was said about the failure, which may repeat the sample claims: those are nobody's."""
+    """Return the reason of the failure. It may repeat the sample claims, which belong to no customer."""
     said = cause.reason if isinstance(cause, JsonnetFailed) else str(cause or "")
     said = " ".join(said.split())[:_LONGEST].rstrip(".")
     return f": {said}" if said else ""

@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 
 
 class Given(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A credential as an admin submits it. What one has when it is read, and nobody sets, is accepted and ignored, so
-    that a credential can be imported as it was exported: identifiers follow from its config or from the traits.
+    """A credential as an admin submits it. Its read-only members are accepted and ignored, so that a credential can
+    be imported as it was exported: identifiers follow from its config or from the traits.
     """
 
     type: Any = None

@@ -229,7 +229,7 @@ class OwnersWay(LoginMethod, Protocol):
     """A method that signs in in several ways, of which an account has some, such as providers."""
 
     def sign_in_form(self, owner: Identity) -> Form:
-        """Return the nodes of the ways that this account has; for logins that show them to anybody who names it."""
+        """Return the nodes of the ways that this account has, for logins that show them for every given name."""
         ...
 
 

@@ -55,9 +55,9 @@ class OidcAccounts:
         return owner
 
     async def new(self, social: SocialProvider, authenticated: Authenticated, *, schema_id: str | None) -> Mapped:
-        """Return what the identity of an account is made of, which nobody has yet. Raises as `ClaimsMapper.map` does.
+        """Return what a new identity is made of, for an unknown account. Raises as `ClaimsMapper.map` does.
 
-        Traits that its schema does not have are left out: no form shows them, so nobody could take them out.
+        Traits that its schema does not have are left out: no form shows them, so they could not be corrected.
         """
         mapped = await social.mapper.map(authenticated, schema_id=schema_id)
         schema = self._identities.schemas.require(schema_id)

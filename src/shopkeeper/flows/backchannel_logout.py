@@ -1,4 +1,4 @@
-"""A provider signs somebody out here: OpenID Connect Back-Channel Logout 1.0.
+"""A provider ends sessions here: OpenID Connect Back-Channel Logout 1.0.
 
     known provider? -> within budget? -> token valid? -> not received before? -> its sessions end
 

@@ -1,4 +1,4 @@
-"""The `state` that another server is given: it means nothing to anybody else, and names its flow to us.
+"""The `state` that another server is given: sealed, so that it names its flow to this server only.
 
 A flow awaits the last one that it has given away, once (`callbacks.py`). A browser can still come with another: by a
 second click, by reloading, from another tab. The state says then which flow it comes from.

@@ -222,7 +222,7 @@ class Collisions:
             )
         except Conflict as taken:
             raise SubmissionRejected(message(LINKED_TO_ANOTHER), filled=False) from taken
-        # No takeover: whoever proved the account has set its password, and has the address as well.
+        # No takeover: who proves by password keeps it, and a proof by a mailed code has ended an unproven one already.
         return await self._identities.apply_proof(
             unit, linked, verified=link.verified, actor=str(identity.id), client_ip=client.ip
         )

@@ -77,7 +77,7 @@ class SilentSignOn:
 
 
 def stays(flow: Flow, outcome: FlowOutcome | None = None) -> bool:
-    """Return whether a browser that has come back goes on as it was: the flow is silent, and has signed nobody in."""
+    """Return whether a browser that has come back goes on as it was: the flow is silent, and no sign-in follows."""
     return flow.silent and not isinstance(outcome, Completed)
 
 

@@ -73,7 +73,7 @@ class LogoutRoutes:
         return json_response({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
 
     async def _by_link(self, request: Request, caller: Caller) -> Response:
-        """Sign out by a link of a page. Browsers that fetch a page's links ahead sign nobody out."""
+        """Sign out by a link of a page. A request of a browser that fetches links ahead ends no session."""
         if request.method == "HEAD":
             return empty_response(200)
         if is_speculative(request):
@@ -104,7 +104,7 @@ class LogoutRoutes:
         return self._leaving(redirect(at_provider), request, replace(caller, session=None, former=None))
 
     async def _back_from_provider(self, request: Request, caller: Caller) -> Response:
-        """Lead a browser on that a provider has signed out. Nothing ends here: anybody can open this address."""
+        """Lead a browser on that a provider has signed out. Nothing ends here, because the address is not secret."""
         return redirect(self._logout.after_provider(request.query_params.get("state", "")), body=True)
 
     async def _native(self, request: Request) -> Response:

@@ -96,7 +96,7 @@ class Call:
         self.pause = PAUSE
 
     def succeeded(self) -> None:
-        """The provider answered, whatever it said."""
+        """The provider answered, with success or with a refusal."""
         self.answered = True
 
     def broke(self) -> None:

@@ -47,7 +47,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _OF_THE_TOKEN: Final = frozenset(
     {"iss", "sub", "aud", "azp", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "tid"}
 )
-"""Claims that say how somebody signed in: userinfo, which is not signed, must not replace them."""
+"""Claims about the sign-in itself: userinfo, which is not signed, must not replace them."""
 
 
 class OpenIDClient:

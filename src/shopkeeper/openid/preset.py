@@ -1,4 +1,4 @@
-"""What is known of a provider before anybody configures it, as data."""
+"""What is known of a provider before it is configured, as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -15,7 +15,7 @@ RETRY: Final = timedelta(seconds=10)
 with something that is no such value: it will not answer better at once, and no circuit breaker counts that."""
 
 FLOOR: Final = timedelta(seconds=10)
-"""The time between two readings that callers can cause by tokens of their own, which anybody can write."""
+"""The time between two readings that callers can cause by tokens that they have written themselves."""
 
 _NONE: Final = timedelta(0)
 

@@ -18,7 +18,7 @@ _AFTER: Final = "selfservice.flows.registration.after"
 
 
 def _no_providers(settings: Settings) -> Iterator[Finding]:
-    """Report social sign-in that is on and has nobody to sign in with."""
+    """Report social sign-in that is enabled without a provider."""
     oidc = settings.selfservice.methods.oidc
     if oidc.enabled and not oidc.config.providers:
         sentence = f"{PLACE} is empty, so there is no social sign-in; add a provider, or switch the method off."
@@ -26,7 +26,7 @@ def _no_providers(settings: Settings) -> Iterator[Finding]:
 
 
 def _plain_http(settings: Settings) -> Iterator[Finding]:
-    """Report addresses at which anybody on the way could answer in the provider's place."""
+    """Report plain HTTP addresses: others on the network could answer in the provider's place."""
     for path, provider in _enabled(settings):
         for name in _ADDRESSES:
             parts = urlsplit(getattr(provider, name) or "")

@@ -1,4 +1,4 @@
-"""The table of a provider's tokens that somebody has handed in, so that none does anything twice.
+"""The table of a provider's tokens that were received, so that each has an effect once.
 
 Logout tokens, and ID tokens of native apps. Each is kept as a digest, until it would not be accepted any more.
 """

@@ -1,4 +1,4 @@
-"""The page between a form of ours and another server, where that asks who somebody is.
+"""The page between a form of ours and another server, where that authenticates the visitor.
 
 Browsers apply `form-action` of a page's content security policy to every redirect that follows its form (Chromium and
 WebKit do, Firefox does not). A provider may redirect further, to servers that only it knows, so that no list of
