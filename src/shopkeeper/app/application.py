@@ -14,6 +14,7 @@ from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, build_infrastructure_again
 from shopkeeper.app.lasting import Lasting, build_lasting
 from shopkeeper.app.routes import build_admin, build_authenticator, build_health, build_public, session_body
+from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.commerce.port import HasSampleData
 from shopkeeper.errors import UpstreamFailed
@@ -162,12 +163,13 @@ async def _parts(
     )
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
     bodies, metrics = lasting.bodies, lasting.metrics
+    sources = build_token_sources(infrastructure, accounts)
     health = build_health(infrastructure, accounts, degraded=lasting.checks)
     public = build_public(
         infrastructure,
         accounts,
         commerce,
-        build_authenticator(infrastructure, accounts, commerce),
+        build_authenticator(infrastructure, sources, commerce),
         bodies=bodies,
         metrics=metrics,
         health=health,

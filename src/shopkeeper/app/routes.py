@@ -25,6 +25,7 @@ from shopkeeper.app.flows import (
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
 from shopkeeper.app.shop_name import shop_name
+from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.pipeline import Pipeline
@@ -77,7 +78,7 @@ from shopkeeper.identity.withdrawals import Withdrawals
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
-from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, SessionTokens, VisitTokens
+from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys
 from shopkeeper.settings import Settings, revision_of
 from shopkeeper.settings.serving import ApiKey
 from shopkeeper.settings.values import parse_duration
@@ -103,14 +104,15 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
     )
 
 
-def build_authenticator(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> RequestAuthenticator:
+def build_authenticator(
+    infrastructure: Infrastructure, sources: TokenSources, commerce: Commerce
+) -> RequestAuthenticator:
     """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions and of visits;
     whoami, self-service and the other routes of sessions accept sessions only."""
     settings = infrastructure.settings
-    sessions, visits = SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)
     return RequestAuthenticator(
         stores=commerce.stores,
-        resolver=PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits)),
+        resolver=PrincipalResolver(sessions=sources.sessions, visits=sources.visits, bearers=sources.bearers),
         cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=cookie_origins(settings),
