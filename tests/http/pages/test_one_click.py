@@ -26,7 +26,9 @@ PURPOSES = pytest.mark.parametrize("purpose", list(Purpose))
 def pages_of(shop: Visited) -> OneClickPages:
     infrastructure, accounts = shop.application.infrastructure, shop.application.accounts
     callers = CallerReader(
-        authenticator=build_authenticator(infrastructure, accounts, shop.application.commerce),
+        authenticator=build_authenticator(
+            infrastructure, build_token_sources(infrastructure, accounts), shop.application.commerce
+        ),
         cookies=build_cookie_policy(infrastructure, shop.application.commerce),
         form_origins=Origins([ADDRESS]),
         clock=shop.clock,
