@@ -28,6 +28,8 @@ from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
 from shopkeeper.upstream.own import OwnProvider
+from shopkeeper.upstream.port import PasswordProvider
+from shopkeeper.upstream.without_passwords import WithoutPasswords
 
 
 def _embedded(infrastructure: Infrastructure) -> Engine:
@@ -100,7 +102,7 @@ def build_commerce(
     )
     visit = Visit(
         database=infrastructure.database,
-        providers={"own": OwnProvider(accounts.methods.password)},
+        providers=_password_providers(infrastructure, accounts),
         completion=completion,
         sessions=accounts.sessions,
         sealed=accounts.sealed,
@@ -128,6 +130,12 @@ def build_commerce(
         visit=visit,
         courier=accounts.courier,
     )
+
+
+def _password_providers(infrastructure: Infrastructure, accounts: Accounts) -> Mapping[str, PasswordProvider]:
+    """Return what takes a name and a password in the stores of each provider."""
+    upstream = {section.id: WithoutPasswords(section.id) for section in infrastructure.settings.providers}
+    return {OwnProvider.name: OwnProvider(accounts.methods.password), **upstream}
 
 
 def _deferred_merges(

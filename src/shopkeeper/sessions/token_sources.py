@@ -34,14 +34,33 @@ class ServiceKey:
     stores: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class External:
-    """A subject of another issuer whose token was verified. It maps to a local identity by (issuer, subject) only."""
+    """A subject of another issuer whose token was verified. It maps to a local identity by (issuer, subject) only.
 
+    Args:
+        provider: the id of the configured identity provider.
+        claims: what the provider says, verified.
+        audience: for whom the token was issued; one of them is configured here.
+        client_id: the application that the token was issued to, None where the provider does not say.
+        groups, roles: what the provider says of the subject, in the claims that the settings name.
+        token_type: `Bearer`, or what the provider says.
+        by_application: whether the token is an application's own and speaks for no person (RFC 6749 section 4.4). It
+            never becomes an identity.
+    """
+
+    provider: str
     issuer: str
     subject: str
     claims: Mapping[str, Any]
     expires_at: datetime
+    audience: tuple[str, ...] = ()
+    client_id: str | None = None
+    scope: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    token_type: str = "Bearer"  # noqa: S105 - a kind of token
+    by_application: bool = False
 
 
 Verified = CachedSession | AnonymousVisit | ServiceKey | External

@@ -90,9 +90,29 @@ def _of_field(path: str, info: FieldInfo) -> Iterator[Key]:
         return
     secret = _marked(info.annotation) or any(isinstance(mark, SecretMark) for mark in info.metadata)
     yield Key(path=path, kind=_kind(shape), secret=secret, default=_default(info), meaning=info.description or "")
-    item = _shape(get_args(shape)[0]) if _kind(shape) is Kind.LIST else None
-    if _is_section(item):
-        yield from _of_section(item, prefix=f"{path}[].")
+    if _kind(shape) is Kind.LIST:
+        yield from _of_items(get_args(shape)[0], prefix=f"{path}[].")
+
+
+def _of_items(annotation: Any, *, prefix: str) -> Iterator[Key]:
+    """Yield the keys of the items of a list; of several kinds of items, each key once."""
+    seen: set[str] = set()
+    for kind in _kinds(annotation):
+        for key in _of_section(kind, prefix=prefix):
+            if key.path not in seen:
+                seen.add(key.path)
+                yield key
+
+
+def _kinds(annotation: Any) -> Iterator[type[Section]]:
+    """Yield the sections that an annotation stands for: one, or those of a discriminated union."""
+    if get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    elif get_origin(annotation) in {Union, UnionType}:
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif _is_section(annotation):
+        yield annotation
 
 
 def _shape(annotation: Any) -> Any:

@@ -65,6 +65,7 @@ def _requested_claims(claims: Mapping[str, Mapping[str, Any]]) -> Mapping[str, M
 
 
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
+IssuerUrl = Annotated[str, AfterValidator(_issuer)]
 
 
 class OpenIDProvider(Section):
@@ -81,7 +82,7 @@ class OpenIDProvider(Section):
     )
     client_id: str = Field(min_length=1, max_length=512, description="Our id at the provider")
     client_secret: Secret | None = Field(default=None, description="Our secret there; Apple has a key in its place")
-    issuer_url: Annotated[str, AfterValidator(_issuer)] | None = Field(
+    issuer_url: IssuerUrl | None = Field(
         default=None, description="The provider's issuer, required for `generic`; its metadata is read from there"
     )
     auth_url: EndpointUrl | None = Field(default=None, description="The authorization endpoint, in place of its own")

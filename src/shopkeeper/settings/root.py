@@ -10,6 +10,7 @@ from shopkeeper.settings.courier import Courier
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
 from shopkeeper.settings.feature_flags import FeatureFlags
 from shopkeeper.settings.file_state import Look
+from shopkeeper.settings.identity_providers import IdentityProvider, require_distinct, require_known
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.security import (
@@ -95,6 +96,9 @@ class Settings(Section):
     cache: Cache = Cache()
     outbox: Outbox = Outbox()
     graphql: GraphQL = GraphQL()
+    providers: tuple[IdentityProvider, ...] = Field(
+        default=(), max_length=50, description="The identity providers that the shop already has"
+    )
     stores: tuple[Store, ...] = Field(default=(Store(id="default"),), min_length=1, description="The shop fronts")
     default_store: StoreName = Field(
         default="default", description="The store of requests that name none; the first when unset"
@@ -127,6 +131,13 @@ class Settings(Section):
                 raise ValueError(f"admin.api_keys[{index}].stores names {unknown[0]!r}, which is not among the stores")
         if self.default_store not in ids:
             raise ValueError("default_store is not among the stores; add that store or name one of them")
+        named = [(store.id, store.provider) for store in self.stores]
+        require_known(self.providers, stores=named, fronts=[*ids, *fronts])
+        return self
+
+    @model_validator(mode="after")
+    def _providers_agree(self) -> "Settings":
+        require_distinct(self.providers, social=[provider.id for provider in self.selfservice.methods.oidc.providers])
         return self
 
     def with_made_up_secrets_of(self, former: "Settings") -> "Settings":

@@ -34,7 +34,9 @@ class Store(Section):
         default=(),
         description="Names the tenant header may carry; tenants share nothing, and the first is for requests without",
     )
-    provider: Literal["own"] = Field(default="own", description="Where its customers' identities live")
+    provider: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default="own", description="Where its customers sign in: `own`, or the id of one of the `providers`"
+    )
     engine: Literal["embedded"] = Field(default="embedded", description="Where its carts and orders live")
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
         default="EUR", description="ISO 4217 code of its currency"

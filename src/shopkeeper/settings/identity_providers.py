@@ -1,0 +1,46 @@
+"""Identity providers that a shop already has: the list `providers`, told apart by `kind`."""
+
+from collections.abc import Sequence
+
+from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
+from shopkeeper.settings.oidc_provider import OidcProvider
+
+IdentityProvider = OidcProvider
+"""One item of `providers`: a union of the kinds, discriminated by `kind` once there are several."""
+
+
+def require_distinct(providers: Sequence[IdentityProviderSection], *, social: Sequence[str]) -> None:
+    """Raise `ValueError` where two providers have one id, which stored links and addresses are made of.
+
+    `social` are the ids of the providers of social sign-in: an account there and one here must not be taken for the
+    same one.
+    """
+    seen: dict[str, str] = dict.fromkeys(social, "selfservice.methods.oidc.config.providers")
+    for index, provider in enumerate(providers):
+        place = f"providers[{index}]"
+        if provider.id in seen:
+            raise ValueError(f"{place} has the id {provider.id}, which {seen[provider.id]} has; give it its own")
+        seen[provider.id] = place
+
+
+def require_known(
+    providers: Sequence[IdentityProviderSection], *, stores: Sequence[tuple[str, str]], fronts: Sequence[str]
+) -> None:
+    """Raise `ValueError` where a store names no provider, or a provider no store.
+
+    Args:
+        stores: the id of each store, with the provider that it names.
+        fronts: the ids of all stores, with and without their tenants.
+    """
+    ids = {provider.id for provider in providers}
+    for index, (store, named) in enumerate(stores):
+        if named != OWN and named not in ids:
+            raise ValueError(
+                f"stores[{index}].provider ({store}) names {named!r}, which is not among the providers; "
+                "write own, or the id of one of them"
+            )
+    for index, provider in enumerate(providers):
+        if unknown := [name for name in provider.stores if name not in fronts]:
+            raise ValueError(
+                f"providers[{index}].stores ({provider.id}) names {unknown[0]!r}, which is not among the stores"
+            )
