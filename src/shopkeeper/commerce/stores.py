@@ -26,6 +26,8 @@ class Store:
     currency: str = "EUR"
     country: str | None = None
     locale: str = "en"
+    project_key: str | None = None
+    store_key: str | None = None
 
     def fronts(self) -> "Mapping[str, Store]":
         """Return the store's fronts by tenant; the first one is used where none is named.

@@ -15,6 +15,7 @@ from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, 
 from shopkeeper.settings.openid_findings import OPENID_CHECKS
 from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import Settings
+from shopkeeper.settings.scope_rule_findings import SCOPE_RULE_CHECKS
 
 Check = Callable[[Settings], Iterator[Finding]]
 
@@ -305,4 +306,5 @@ CHECKS: Final[Iterable[Check]] = (
     _pending_addresses,
     _private_addresses,
     *OPENID_CHECKS,
+    *SCOPE_RULE_CHECKS,
 )

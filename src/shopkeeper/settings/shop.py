@@ -5,12 +5,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shopkeeper.settings.scope_rules import MOST_RULES, ScopeRule
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
 
 StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # A store's id joins both names with one character, and its database column has 128.
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+# The key of a project or a store at an engine; commercetools allows 2 to 36 and 2 to 256 of these characters.
+EngineKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,256}$")]
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
@@ -47,6 +50,10 @@ class Store(Section):
     locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
         default="en", description="BCP 47 tag of its language"
     )
+    project_key: EngineKey | None = Field(
+        default=None, description="The key of its project at the engine: `{projectKey}` of scope rules"
+    )
+    store_key: EngineKey | None = Field(default=None, description="Its key at the engine: `{storeKey}` of scope rules")
 
 
 class AnonymousTokens(Section):
@@ -82,3 +89,6 @@ class Tokens(Section):
 
     anonymous: AnonymousTokens = AnonymousTokens()
     refresh: RefreshTokens = RefreshTokens()
+    scope_rules: tuple[ScopeRule, ...] = Field(
+        default=(), max_length=MOST_RULES, description="Which scopes a subject's groups, roles, provider and store give"
+    )
