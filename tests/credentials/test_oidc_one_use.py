@@ -10,7 +10,7 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.values import Identity
-from shopkeeper.signin import received_token_store
+from shopkeeper.tokens import received_token_store
 from tests.attacks.scene import PASSWORD, new_address
 from tests.credentials.social import JSON, SocialStage, social_stage
 from tests.openid.scripted import signed

@@ -17,13 +17,14 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.sessions.refresh import IssuedSession
-from shopkeeper.signin import provider_session_store, received_token_store
+from shopkeeper.signin import provider_session_store
 from shopkeeper.signin.provider_sessions import PURPOSE, ProviderSessions
-from shopkeeper.signin.received_token_store import received_tokens
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database
 from shopkeeper.throttle import Throttle
+from shopkeeper.tokens import received_token_store
+from shopkeeper.tokens.received_token_store import received_tokens
 from tests.openid.scripted import DROP, ScriptedProvider, signed
 from tests.services.web import serving
 from tests.sessions.conftest import CLIENT, SECRETS, Process, change, enrol, process, refuses, sign_in

@@ -17,7 +17,7 @@ from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
-from shopkeeper.signin import device_store, provider_sessions, received_token_store
+from shopkeeper.signin import device_store, provider_sessions
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
@@ -27,6 +27,7 @@ from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
+from shopkeeper.tokens import received_token_store
 from shopkeeper.upstream.own import OwnProvider
 from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.without_passwords import WithoutPasswords

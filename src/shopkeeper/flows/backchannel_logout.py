@@ -21,10 +21,10 @@ from shopkeeper.openid.logout_token import MAX_AGE
 from shopkeeper.openid.token_claims import acceptable_until
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.sessions.service import Sessions
-from shopkeeper.signin import received_token_store as store
 from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle, network_of
+from shopkeeper.tokens import received_token_store as store
 
 LONGEST_TOKEN: Final = 8_192
 """Characters of a logout token. It has nine claims at most that we know."""

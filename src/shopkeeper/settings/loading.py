@@ -29,6 +29,7 @@ DEVELOPMENT: Final[Tree] = {
         "refresh": {"per_ip": "6000/minute", "per_session": "600/minute"},
         "error": {"per_ip": "600/minute"},
         "provider": {"per_ip": "600/minute"},
+        "client": {"per_ip": "600/minute"},
     },
     "graphql": {"introspection": True, "playground": True},
 }

@@ -210,7 +210,8 @@ class Cache(Section):
         return self.url.get_secret_value() == "memory"
 
 
-def _of_something(digest: str) -> str:
+def of_something(digest: str) -> str:
+    """Refuse the SHA-256 of nothing. Raises `ValueError`."""
     if digest in digests_of_nothing():
         raise ValueError(
             "is the SHA-256 of an empty key, or of a word for none; make one with `openssl rand -hex 32` and hash that"
@@ -218,7 +219,8 @@ def _of_something(digest: str) -> str:
     return digest
 
 
-def _hex_digest(written: str) -> str:
+def hex_digest(written: str) -> str:
+    """Return a SHA-256 in small hexadecimal digits. Raises `ValueError`."""
     digest = written.lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(
@@ -231,7 +233,7 @@ class ApiKey(Section):
     """An admin API key: stored as its SHA-256, with an id for the audit log. The key itself is never stored."""
 
     id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
-    hash: Annotated[str, TRIMMED, AfterValidator(_hex_digest), AfterValidator(_of_something)] = Field(
+    hash: Annotated[str, TRIMMED, AfterValidator(hex_digest), AfterValidator(of_something)] = Field(
         repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
     scopes: tuple[Literal["read", "write"], ...] = Field(
@@ -249,7 +251,7 @@ class ApiKey(Section):
             return value
         value = without_line_break(value)
         if isinstance(value, str):
-            digest = _digest(value)
+            digest = key_digest(value)
             return {"id": digest[:8], "hash": digest}
         if not isinstance(value, Mapping):
             raise ValueError("must be a key of at least 32 characters, or an id with the key's SHA-256 in `hash`")
@@ -259,7 +261,8 @@ class ApiKey(Section):
 _SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may follow `Bearer` (RFC 6750 section 2.1)
 
 
-def _digest(key: str) -> str:
+def key_digest(key: str) -> str:
+    """Return the SHA-256 of a key that is long and random enough. Raises `ValueError`."""
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"must have at least {SHORTEST_KEY} characters; make one with: openssl rand -hex 32")
     if len(set(key)) < 6:
@@ -384,6 +387,16 @@ class ProviderLogoutThrottle(Section):
     )
 
 
+class ClientThrottle(Section):
+    """Limits on wrong credentials of services."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("60/minute"),
+        description="Wrong credentials of [services](../howto/tokens-for-services.md) from one address; right ones "
+        "are not counted; 600/minute with `--dev`",
+    )
+
+
 class Throttle(Section):
     """Limits on attempts."""
 
@@ -395,6 +408,7 @@ class Throttle(Section):
     error: ErrorThrottle = ErrorThrottle()
     provider: ProviderThrottle = ProviderThrottle()
     provider_logout: ProviderLogoutThrottle = ProviderLogoutThrottle()
+    client: ClientThrottle = ClientThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
     )

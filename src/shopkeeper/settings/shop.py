@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shopkeeper.settings.oauth_clients import AccessTokens, OAuthClient
 from shopkeeper.settings.scope_rules import MOST_RULES, ScopeRule
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
@@ -85,10 +86,21 @@ class RefreshTokens(Section):
 
 
 class Tokens(Section):
-    """The visitors' tokens."""
+    """The visitors' tokens, and those of services."""
 
     anonymous: AnonymousTokens = AnonymousTokens()
     refresh: RefreshTokens = RefreshTokens()
     scope_rules: tuple[ScopeRule, ...] = Field(
         default=(), max_length=MOST_RULES, description="Which scopes a subject's groups, roles, provider and store give"
     )
+    access: AccessTokens = AccessTokens()
+    clients: tuple[OAuthClient, ...] = Field(
+        default=(), max_length=1_000, description="The services that obtain tokens at `/oauth2/token`"
+    )
+
+    @model_validator(mode="after")
+    def _clients_differ(self) -> "Tokens":
+        ids = [client.id for client in self.clients]
+        if len(set(ids)) < len(ids):
+            raise ValueError("has two clients with the same id; give each its own")
+        return self

@@ -20,9 +20,9 @@ from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.openid.authenticated import usable_hint
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.signin import provider_session_store as store
-from shopkeeper.signin import received_token_store as received
 from shopkeeper.signin.provider_session_store import ProviderSessionRow
 from shopkeeper.storage.database import Unit
+from shopkeeper.tokens import received_token_store as received
 
 PURPOSE: Final = "provider sessions"
 """The purpose of the key ring, for key derivation."""

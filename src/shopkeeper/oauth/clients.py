@@ -1,0 +1,52 @@
+"""The services that obtain tokens, as values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shopkeeper.jose.keys import KeySet
+
+CLIENT_CREDENTIALS: Final = "client_credentials"
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a grant
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a grant
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """How a client authenticates: by one of several secrets, or by keys.
+
+    Args:
+        secrets: the SHA-256 of each secret.
+        keys: its public keys; None where it has a secret.
+    """
+
+    id: str
+    secrets: tuple[bytes, ...] = ()
+    keys: KeySet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthClient:
+    """A service, and what it may obtain.
+
+    Args:
+        grants: the values of `grant_type` that it may use.
+        scopes: the scopes that its tokens may have, in the order of the configuration.
+        audiences: the services that its tokens may be for.
+        stores: the stores that it is limited to; None for all.
+    """
+
+    id: str
+    grants: frozenset[str]
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    stores: frozenset[str] | None = None
+
+    def may_serve(self, store: str | None) -> bool:
+        """Whether it may act in a store. A session of no store counts in all, so it needs a client of all stores."""
+        return self.stores is None or store in self.stores
+
+
+def clients_by_id(clients: Sequence[OAuthClient]) -> Mapping[str, OAuthClient]:
+    """Return clients by their id."""
+    return {client.id: client for client in clients}

@@ -1,0 +1,60 @@
+"""Scopes and audiences of a request: what is asked for, among what is allowed (RFC 6749 section 3.3)."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from shopkeeper.oauth.errors import InvalidRequest, InvalidScope, InvalidTarget
+
+MOST_SCOPES: Final = 64
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
+
+
+def asked_scopes(parameters: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the scopes that a request asks for, each once; None where it asks for none. Raises `InvalidScope`.
+
+    >>> asked_scopes({"scope": "carts:read orders:read carts:read"})
+    ('carts:read', 'orders:read')
+    """
+    text = parameters.get("scope")
+    if text is None:
+        return None
+    scopes = text.split(" ")
+    if len(scopes) > MOST_SCOPES or not all(_SCOPE.fullmatch(scope) for scope in scopes):
+        raise InvalidScope(f"Send at most {MOST_SCOPES} scopes, separated by one space each.")
+    return tuple(dict.fromkeys(scopes))
+
+
+def granted_scopes(asked: Sequence[str] | None, *, allowed: Collection[str]) -> tuple[str, ...]:
+    """Return the scopes to grant: all that are asked for, or all that are allowed where none is asked for.
+
+    Raises `InvalidScope` where one that is asked for is not allowed: nothing is left out silently.
+    """
+    if asked is None:
+        return tuple(allowed)
+    if not set(asked) <= set(allowed):
+        raise InvalidScope("A scope is asked for that this client, or the person, does not have here.")
+    return tuple(asked)
+
+
+def audience_of(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str:
+    """Return the one audience of a token: the one that is asked for, or the only one that the client has.
+
+    `audience` (RFC 8693 section 2.1) and `resource` (RFC 8707 section 2) mean the same here. Raises `InvalidTarget`.
+    """
+    asked = {parameters[name] for name in ("audience", "resource") if name in parameters}
+    if len(asked) > 1:
+        raise InvalidTarget("A token is for one audience: send audience or resource, not both.")
+    if not asked and len(allowed) != 1:
+        raise InvalidTarget("Name the audience: this client has several.")
+    audience = asked.pop() if asked else allowed[0]
+    if audience not in allowed:
+        raise InvalidTarget("This client may not ask for tokens for that audience.")
+    return audience
+
+
+def required(parameters: Mapping[str, str], name: str) -> str:
+    """Return a parameter. Raises `InvalidRequest` where it is missing."""
+    if name not in parameters:
+        raise InvalidRequest(f"The parameter {name} is missing.")
+    return parameters[name]
