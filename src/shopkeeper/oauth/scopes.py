@@ -1,13 +1,12 @@
 """Scopes and audiences of a request: what is asked for, among what is allowed (RFC 6749 section 3.3)."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from shopkeeper.oauth.errors import InvalidRequest, InvalidScope, InvalidTarget
+from shopkeeper.oauth.scope_rules import SCOPE_TOKEN
 
 MOST_SCOPES: Final = 64
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 
 
 def asked_scopes(parameters: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -20,7 +19,7 @@ def asked_scopes(parameters: Mapping[str, str]) -> tuple[str, ...] | None:
     if text is None:
         return None
     scopes = text.split(" ")
-    if len(scopes) > MOST_SCOPES or not all(_SCOPE.fullmatch(scope) for scope in scopes):
+    if len(scopes) > MOST_SCOPES or not all(SCOPE_TOKEN.fullmatch(scope) for scope in scopes):
         raise InvalidScope(f"Send at most {MOST_SCOPES} scopes, separated by one space each.")
     return tuple(dict.fromkeys(scopes))
 

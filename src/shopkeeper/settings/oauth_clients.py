@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shopkeeper.oauth.scope_rules import SCOPE_TOKEN, SUBJECT_SCOPES
 from shopkeeper.settings.section import SECRET, TRIMMED, Section, without_line_break
 from shopkeeper.settings.serving import hex_digest, key_digest, of_something
 from shopkeeper.settings.values import Lifespan, parse_duration
@@ -15,7 +16,6 @@ GrantName = Literal["client_credentials", "token_exchange", "refresh_token"]
 MOST_NAMES: Final = 64
 """Scopes, audiences and stores of one client."""
 LARGEST_KEY_SET: Final = 65_536
-_SCOPE: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,128}$"
 _AUDIENCE: Final = r"^[\x21-\x7e]{1,256}$"
 
 
@@ -27,6 +27,14 @@ def _client_id(name: str) -> str:
     except ValueError:
         return name
     raise ValueError("must not be a UUID, as the ids of identities are; give the client a name")
+
+
+def _scope(scope: str) -> str:
+    if not SCOPE_TOKEN.fullmatch(scope):
+        raise ValueError("must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749)")
+    if scope.startswith(SUBJECT_SCOPES):
+        raise ValueError("says who the subject is, which no client can be given")
+    return scope
 
 
 def _key_set(value: Any) -> Any:
@@ -92,7 +100,7 @@ class OAuthClient(Section):
         min_length=1,
         description="How it may obtain tokens: `client_credentials`, `token_exchange`, `refresh_token`",
     )
-    scopes: tuple[Annotated[str, Field(pattern=_SCOPE)], ...] = Field(
+    scopes: tuple[Annotated[str, AfterValidator(_scope)], ...] = Field(
         default=(),
         max_length=MOST_NAMES,
         description="The scopes that its tokens may have: its own by `client_credentials`, and, of a person's, those "

@@ -126,11 +126,13 @@ class Settings(Section):
         if len(set(hosts)) < len(hosts):
             raise ValueError("stores names a host twice; a host belongs to one store")
         fronts = {f"{store.id}@{tenant}" for store in self.stores for tenant in store.tenants}
-        limited = {"admin.api_keys": self.admin.api_keys, "tokens.clients": self.tokens.clients}
-        for where, keys in limited.items():
-            for index, key in enumerate(keys):
-                if unknown := [name for name in key.stores if name not in {*ids, *fronts}]:
-                    raise ValueError(f"{where}[{index}].stores names {unknown[0]!r}, which is not among the stores")
+        limited = {
+            **{f"admin.api_keys[{index}]": key.stores for index, key in enumerate(self.admin.api_keys)},
+            **{f"tokens.clients[{index}]": each.stores for index, each in enumerate(self.tokens.clients)},
+        }
+        for where, stores in limited.items():
+            if unknown := [name for name in stores if name not in {*ids, *fronts}]:
+                raise ValueError(f"{where}.stores names {unknown[0]!r}, which is not among the stores")
         if self.default_store not in ids:
             raise ValueError("default_store is not among the stores; add that store or name one of them")
         named = [(store.id, store.provider) for store in self.stores]

@@ -392,7 +392,7 @@ class ClientThrottle(Section):
 
     per_ip: RateText = Field(
         default=parse_rate("60/minute"),
-        description="Wrong credentials of [services](../howto/tokens-for-services.md) from one address; right ones "
+        description="Wrong credentials of services (`tokens.clients`) from one address; right ones "
         "are not counted; 600/minute with `--dev`",
     )
 

@@ -1,0 +1,147 @@
+"""A service authenticates by one method, with one of its secrets or a signed assertion that counts once."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.errors import TooManyRequests
+from shopkeeper.oauth.client_authentication import LONGEST_LIFE, ClientAuthentication
+from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
+from shopkeeper.storage.database import Database
+from shopkeeper.tokens import received_token_store
+from tests.oauth.conftest import ENDPOINT, IP, ISSUER, NEW, OLD, OTHER_KEY, assertion, authentication_of, basic
+
+
+@pytest.fixture
+def authentication(database: Database, clock: StoppedClock) -> ClientAuthentication:
+    return authentication_of(database, clock)
+
+
+async def test_either_of_two_secrets_authenticates_by_header_or_form(authentication: ClientAuthentication) -> None:
+    for secret in (OLD, NEW):
+        assert await authentication.authenticate([basic("orders", secret)], {}, ip=IP) == "orders"
+        form = {"client_id": "orders", "client_secret": secret}
+        assert await authentication.authenticate([], form, ip=IP) == "orders"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "secret"),
+    [("orders", ""), ("orders", "s" + NEW), ("search", OLD), ("nobody", OLD), ("", ""), ("stock", "\0" * 32)],
+)
+async def test_wrong_credentials_are_refused_alike(
+    authentication: ClientAuthentication, client_id: str, secret: str
+) -> None:
+    told = set()
+    for header, form in (
+        ([basic(client_id, secret)], {}),
+        ([], {"client_id": client_id, "client_secret": secret}),
+    ):
+        with pytest.raises(InvalidClient) as refused:
+            await authentication.authenticate(header, form, ip=IP)
+        told.add(refused.value.description)
+    assert told == {"The client is unknown, or its credentials are not valid."}
+
+
+@pytest.mark.parametrize(
+    ("headers", "form"),
+    [
+        ([basic("orders", OLD)], {"client_id": "orders", "client_secret": OLD}),
+        ([basic("orders", OLD), basic("orders", OLD)], {}),
+        ([basic("orders", OLD)], {"client_id": "search"}),
+        ([basic("orders", OLD)], {"client_assertion": "a.b.c"}),
+        ([], {"client_id": "orders", "client_secret": OLD, "client_assertion_type": "x"}),
+        (["Basic !"], {}),
+        (["Basic " + base64.b64encode(b"orders").decode()], {}),
+        (["Basic " + base64.b64encode(b"\xff:\xff").decode()], {}),
+        (["Basic " + base64.b64encode(b"orders:%ff").decode()], {}),
+    ],
+    ids=["both", "two headers", "other id", "assertion too", "form too", "no base64", "no colon", "bytes", "no UTF-8"],
+)
+async def test_exactly_one_readable_method_is_needed(
+    authentication: ClientAuthentication, headers: list[str], form: Mapping[str, str]
+) -> None:
+    with pytest.raises(InvalidRequest):
+        await authentication.authenticate(headers, form, ip=IP)
+
+
+@pytest.mark.parametrize("audience", [ISSUER, ENDPOINT, [ISSUER]], ids=["issuer", "endpoint", "list of one"])
+@pytest.mark.parametrize("typ", [None, "JWT", "client-authentication+jwt"])
+async def test_a_signed_assertion_authenticates(
+    authentication: ClientAuthentication, clock: StoppedClock, audience: Any, typ: str | None
+) -> None:
+    form = {**assertion(clock, aud=audience, typ=typ), "client_id": "stock"}
+    assert await authentication.authenticate([], form, ip=IP) == "stock"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "https://elsewhere.example"},
+        {"aud": [ISSUER, "https://elsewhere.example"]},
+        {"aud": []},
+        {"aud": None},
+        {"aud": ISSUER + "/"},
+        {"sub": "orders"},
+        {"iss": "orders"},
+        {"iss": "mail", "sub": "mail"},
+        {"jti": None},
+        {"jti": "x" * 300},
+        {"jti": 7},
+        {"exp": None},
+        {"exp": "soon"},
+        {"exp": 1},
+        {"exp": 99_999_999_999},
+        {"nbf": 99_999_999_999},
+        {"iat": 99_999_999_999},
+    ],
+    ids=str,
+)
+async def test_an_assertion_that_is_not_for_us_now_and_once_is_refused(
+    authentication: ClientAuthentication, clock: StoppedClock, claims: Mapping[str, Any]
+) -> None:
+    with pytest.raises(InvalidClient):
+        await authentication.authenticate([], assertion(clock, **claims), ip=IP)
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "logout+jwt"])
+async def test_a_token_of_another_kind_is_no_assertion(
+    authentication: ClientAuthentication, clock: StoppedClock, typ: str
+) -> None:
+    with pytest.raises(InvalidClient):
+        await authentication.authenticate([], assertion(clock, typ=typ), ip=IP)
+
+
+async def test_an_assertion_is_signed_by_its_own_client(
+    authentication: ClientAuthentication, clock: StoppedClock
+) -> None:
+    with pytest.raises(InvalidClient):
+        await authentication.authenticate([], assertion(clock, key=OTHER_KEY), ip=IP)
+
+
+async def test_row_017_an_assertion_counts_once_in_all_processes_and_after_a_restart(
+    database: Database, clock: StoppedClock
+) -> None:
+    form = assertion(clock, exp=int((clock.now() + LONGEST_LIFE).timestamp()), jti="one")
+    assert await authentication_of(database, clock).authenticate([], form, ip=IP) == "stock"
+    for _ in range(7):  # until it has expired, while old ones are forgotten
+        with pytest.raises(InvalidClient):
+            await authentication_of(database, clock).authenticate([], form, ip=IP)
+        clock.advance(minutes=1)
+        async with database.unit() as unit:
+            await received_token_store.purge(unit, clock.now(), 100)
+    again = assertion(clock, key=OTHER_KEY, iss="mail", sub="mail", jti="one")
+    assert await authentication_of(database, clock).authenticate([], again, ip=IP) == "mail"
+
+
+async def test_only_wrong_credentials_are_counted(database: Database, clock: StoppedClock) -> None:
+    authentication = authentication_of(database, clock, per_ip="2/minute")
+    for _ in range(2):
+        with pytest.raises(InvalidClient):
+            await authentication.authenticate([basic("orders", "guess")], {}, ip=IP)
+    with pytest.raises(TooManyRequests):
+        await authentication.authenticate([basic("orders", "guess")], {}, ip=IP)
+    for _ in range(5):
+        assert await authentication.authenticate([basic("orders", OLD)], {}, ip=IP) == "orders"
