@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
+from shopkeeper.jose.keys import KeySet
 from shopkeeper.openid.authenticated import OneUse
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderTokenInvalid
@@ -488,11 +489,11 @@ class TestBounds:
 class _NoKeys:
     """A provider that has published no keys."""
 
-    async def get(self, *, trusted: bool) -> list[Any]:
-        return []
+    async def get(self, *, trusted: bool) -> KeySet:
+        return KeySet()
 
-    async def renew(self, *, trusted: bool) -> list[Any]:
-        return []
+    async def renew(self, *, trusted: bool) -> KeySet:
+        return KeySet()
 
 
 def _refused_at_once(token: str) -> bool:

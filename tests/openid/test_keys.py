@@ -196,21 +196,21 @@ class TestParsing:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             weak = RSAKey.generate_key(bits)
-        assert parse_keys(_set(weak.as_dict(private=False))) == []
+        assert list(parse_keys(_set(weak.as_dict(private=False)))) == []
 
     def test_huge_rsa_keys_are_left_out(self) -> None:
         public = RSA.as_dict(private=False)
-        assert parse_keys(_set({**public, "n": public["n"] * 5})) == []
-        assert parse_keys(_set({**public, "e": "A" * 400})) == []
+        assert list(parse_keys(_set({**public, "n": public["n"] * 5}))) == []
+        assert list(parse_keys(_set({**public, "e": "A" * 400}))) == []
 
     def test_private_members_are_not_kept(self) -> None:
         [key] = parse_keys(_set(EC.as_dict(private=True)))
-        assert not key.public.is_private
+        assert not key.key.is_private
         [key] = parse_keys(_set(RSA.as_dict(private=True)))
-        assert not key.public.is_private
+        assert not key.key.is_private
 
     def test_what_is_no_key_is_left_out(self) -> None:
-        assert parse_keys(_set("text", 7, None, [], {})) == []
+        assert list(parse_keys(_set("text", 7, None, [], {}))) == []
 
 
 def _set(*keys: Any) -> bytes:

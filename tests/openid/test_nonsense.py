@@ -69,14 +69,14 @@ def test_changed_keys(changes: list[dict[str, Any]]) -> None:
     good = [key.as_dict(private=False) for key in (RSA, EC, ED)]
     changed = [{**good[number % 3], **change} for number, change in enumerate(changes)]
     for key in parse_keys(body_of({"keys": changed})) if _is_json(changed) else []:
-        assert (key.kind, key.curve) in {("RSA", None), ("EC", "P-256"), ("OKP", "Ed25519")}
+        assert key.key.as_dict().get("crv") in {None, "P-256", "Ed25519"}
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(["keys", "kty", "kid"]))
 def test_key_sets(document: Any) -> None:
     with contextlib.suppress(ProviderError):
-        assert parse_keys(body_of(document)) == []
+        assert list(parse_keys(body_of(document))) == []
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

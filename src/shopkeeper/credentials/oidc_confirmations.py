@@ -16,9 +16,9 @@ from shopkeeper.credentials.method import MethodView
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.jose.claims import LEEWAY
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.provider import Provider
-from shopkeeper.openid.token_claims import LEEWAY
 from shopkeeper.ui.messages import reason
 
 _NEW_SIGN_IN: Final = {"prompt": "login", "max_age": "0"}

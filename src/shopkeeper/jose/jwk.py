@@ -98,6 +98,15 @@ def import_private(jwk: Jwk, algorithms: Collection[str]) -> ImportedKey | None:
     return key if key is not None and key.is_private else None
 
 
+def import_pem(pem: str, kind: str) -> RSAKey | ECKey | OKPKey | None:
+    """Import a private key in PEM; None for what is none of this kind. Its strength is not checked."""
+    try:
+        key = _IMPORTERS[kind].import_key(pem)
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    return None if isinstance(key, OctKey) or not key.is_private else key
+
+
 def public_part(key: ImportedKey) -> ImportedKey:
     """Return what verifies: a key without its private part. The key of an HMAC has only one part."""
     return key if isinstance(key, OctKey) else type(key).import_key(key.as_dict(private=False))

@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from shopkeeper.errors import MalformedBody
 from shopkeeper.jose.algorithms import ASYMMETRIC, FITTING, canonical
 from shopkeeper.jose.errors import KeysInvalid
-from shopkeeper.jose.jwk import ImportedKey, Jwk, import_private, import_public, parse_jwk, public_part
+from shopkeeper.jose.jwk import ImportedKey, Jwk, import_pem, import_private, import_public, parse_jwk, public_part
 from shopkeeper.parsing import parse_json
 
 MOST_KEYS: Final = 100
@@ -97,6 +97,19 @@ class PrivateKey:
         else:
             raise ValueError(f"keys of {algorithm} are secrets of two parties, and are not made here")
         return cls(key.thumbprint(), algorithm, key)
+
+    @classmethod
+    def of_pem(cls, pem: str, *, kid: str, algorithm: str) -> Self:
+        """Return the key in a PEM file. Raises `KeysInvalid`, whose sentence says what the file is not."""
+        key = import_pem(pem, FITTING[algorithm][0])
+        if key is None:
+            raise KeysInvalid("is no private key in PEM")
+        named = {**key.as_dict(private=True), "kid": kid, "alg": algorithm}
+        try:
+            checked = PrivateKeySet.of_jwks({"keys": [named]}).current
+        except KeysInvalid as unfit:
+            raise KeysInvalid(f"is no private key that signs by {algorithm}") from unfit
+        return cls(checked.kid, checked.algorithm, checked.key)
 
     def private_jwk(self) -> dict[str, Any]:
         """Return the whole key as a JWK."""

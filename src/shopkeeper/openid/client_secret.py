@@ -3,11 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
-
 from shopkeeper.clock import Clock
+from shopkeeper.jose.errors import KeysInvalid
+from shopkeeper.jose.keys import PrivateKey
+from shopkeeper.jose.sign import sign
 from shopkeeper.openid.provider import SigningSecret
 
 RESERVE: Final = timedelta(minutes=1)
@@ -33,12 +32,14 @@ class ClientSecret:
 
 def require_signing_key(secret: SigningSecret) -> None:
     """Raise `ValueError` where the key cannot sign client secrets. The sentence does not repeat the key."""
+    _private_key(secret)
+
+
+def _private_key(secret: SigningSecret) -> PrivateKey:
     try:
-        key = ECKey.import_key(secret.key)
-    except (JoseError, ValueError, TypeError) as broken:
-        raise ValueError("is no private key in PEM, as the file AuthKey_….p8 has it") from broken
-    if not key.is_private or key.curve_name != "P-256":
-        raise ValueError("is no private key of the curve P-256, as Apple makes them")
+        return PrivateKey.of_pem(secret.key, kid=secret.key_id, algorithm=secret.algorithm)
+    except KeysInvalid as broken:
+        raise ValueError(f"{broken}, as the file AuthKey_….p8 has it") from broken
 
 
 def _sign(secret: SigningSecret, client_id: str, now: datetime) -> str:
@@ -49,5 +50,4 @@ def _sign(secret: SigningSecret, client_id: str, now: datetime) -> str:
         "iat": int(now.timestamp()),
         "exp": int((now + secret.lifetime).timestamp()),
     }
-    header = {"alg": secret.algorithm, "kid": secret.key_id}
-    return jwt.encode(header, claims, ECKey.import_key(secret.key), algorithms=[secret.algorithm])
+    return sign(claims, _private_key(secret), "JWT")

@@ -2,16 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
+from shopkeeper.jose import claims as registered
+from shopkeeper.jose.claims import LEEWAY
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.openid.provider import TENANT, Provider
-from shopkeeper.openid.tokens import SignedToken
-
-LEEWAY: Final = timedelta(seconds=60)
-"""How much the clocks of a provider and of this server may differ."""
-LONGEST_SUBJECT: Final = 255
-"""Characters of a subject (OpenID Connect Core 1.0 section 2)."""
+from shopkeeper.openid.tokens import SignedToken, as_provider_error
 
 
 def require_issuer(token: SignedToken, provider: Provider, *, announced: str | None) -> str:
@@ -40,15 +37,10 @@ def _tenant_issuer(token: SignedToken, provider: Provider, announced: str | None
     return issuer
 
 
+@as_provider_error()
 def require_audience(claims: Mapping[str, Any], ours: Collection[str]) -> Sequence[str]:
     """Return the audiences, of which one is ours. Raises `ProviderTokenInvalid`."""
-    audience = claims.get("aud")
-    audiences = [audience] if isinstance(audience, str) else audience
-    if not isinstance(audiences, list) or not all(isinstance(each, str) for each in audiences):
-        raise ProviderTokenInvalid("The token does not say for which application it is.", cause="audience")
-    if not set(audiences) & set(ours):
-        raise ProviderTokenInvalid("The token was made for another application.", cause="audience")
-    return audiences
+    return registered.require_audience(claims, ours)
 
 
 def require_current(
@@ -87,15 +79,9 @@ def acceptable_until(issued: datetime, expires: datetime, *, max_age: timedelta)
     return min(expires, issued + max_age) + 2 * LEEWAY
 
 
+@as_provider_error()
 def _time(claims: Mapping[str, Any], name: str, now: datetime) -> datetime:
-    """Return a NumericDate (RFC 7519 section 2). Raises `ProviderTokenInvalid` also where no date is that large."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name)
-    try:
-        return datetime.fromtimestamp(value, tz=now.tzinfo)
-    except (OverflowError, OSError, ValueError) as odd:  # also of NaN and Infinity
-        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name) from odd
+    return registered.require_time(claims, name, now=now)
 
 
 def time_claim(claims: Mapping[str, Any], name: str, *, now: datetime) -> datetime | None:
@@ -106,19 +92,13 @@ def time_claim(claims: Mapping[str, Any], name: str, *, now: datetime) -> dateti
         return None
 
 
+@as_provider_error()
 def text_claim(claims: Mapping[str, Any], name: str) -> str | None:
     """Return a claim that is a text of 1 to 255 characters, None where there is none. Raises `ProviderTokenInvalid`."""
-    value = claims.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_SUBJECT or not value.isprintable():
-        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name)
-    return value
+    return registered.text_claim(claims, name)
 
 
+@as_provider_error()
 def require_text(claims: Mapping[str, Any], name: str) -> str:
     """Return a claim that is a text of 1 to 255 characters. Raises `ProviderTokenInvalid`."""
-    value = text_claim(claims, name)
-    if value is None:
-        raise ProviderTokenInvalid(f"The token has no '{name}'.", cause=name)
-    return value
+    return registered.require_text(claims, name)
