@@ -4,24 +4,25 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from shopkeeper.oauth.scope_rules import PLACEHOLDER, PROJECT_KEY, SubjectKind
+from shopkeeper.settings.identity_provider import OWN
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
 from shopkeeper.settings.scope_rules import ScopeRule
 from shopkeeper.settings.shop import Store
 
 PLACE: Final = "tokens.scope_rules"
-OWN: Final = "own"
 
 
 def _unknown_stores(settings: Settings) -> Iterator[Finding]:
     known = {name for store in settings.stores for name in (store.id, *_fronts(store))}
     for path, rule in _rules(settings):
-        yield from _unknown(path, "store", rule.when.store, known, "stores")
+        yield from _unknown(path, "store", rule.when.store, known, "the stores")
 
 
 def _unknown_providers(settings: Settings) -> Iterator[Finding]:
+    known = {OWN, *(provider.id for provider in settings.providers)}
     for path, rule in _rules(settings):
-        yield from _unknown(path, "provider", rule.when.provider, {OWN}, "providers")
+        yield from _unknown(path, "provider", rule.when.provider, known, "the providers")
 
 
 def _unknown(path: str, name: str, values: Sequence[str], known: set[str], where: str) -> Iterator[Finding]:
