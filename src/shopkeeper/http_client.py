@@ -60,11 +60,15 @@ class HttpCallRefused(UpstreamFailed):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response, read completely. Header names are in lower case."""
+    """A response, read completely. Header names are in lower case; the values of a repeated header are joined.
+
+    `set_cookies` has each `Set-Cookie` line by itself, because these cannot be joined (RFC 6265 section 3).
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    set_cookies: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -215,7 +219,8 @@ async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpRes
             body += chunk
             if len(body) > max_bytes:
                 raise HttpResponseTooLarge(f"{host} sent more than {max_bytes} bytes.")
-        return HttpResponse(response.status_code, dict(response.headers), bytes(body))
+        set_cookies = tuple(response.headers.get_list("set-cookie"))
+        return HttpResponse(response.status_code, dict(response.headers), bytes(body), set_cookies)
     finally:
         await response.aclose()
 

@@ -72,10 +72,32 @@ class ProviderCalls:
             ProviderUnavailable: no answer came in time, or one that says to come later.
             ProviderAnswerInvalid: the answer is a redirect or too large.
         """
+        return _usable(
+            await self.exchange(method, url, endpoint=url, headers=headers, content=content, max_bytes=max_bytes)
+        )
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        endpoint: str,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        max_bytes: int = MAX_ANSWER,
+    ) -> HttpResponse:
+        """Send a request; return the answer, whatever its status. A redirect is returned, not followed.
+
+        Args:
+            endpoint: names the circuit breaker. Addresses that callers choose share one.
+
+        Raises:
+            ProviderUnavailable: no answer came in time.
+            ProviderAnswerInvalid: the answer is too large.
+        """
         async with self._place():
-            with self._breakers.of(url).call() as call:
-                response = await self._request(call, method, url, headers=headers, content=content, max_bytes=max_bytes)
-        return _usable(response)
+            with self._breakers.of(endpoint).call() as call:
+                return await self._request(call, method, url, headers=headers, content=content, max_bytes=max_bytes)
 
     async def _request(self, call: Call, method: str, url: str, *, max_bytes: int, **request: Any) -> HttpResponse:
         headers = {"Accept": "application/json", **(request["headers"] or {})}

@@ -40,6 +40,7 @@ class InvalidationPublisher:
     """Publishes invalidations for one process.
 
     Args:
+        channel: where it publishes.
         origin: the id of this process, so that it ignores its own messages.
         worth_telling: how long after a change another process may have the old state cached.
         pauses: seconds between attempts to publish again.
@@ -52,10 +53,11 @@ class InvalidationPublisher:
         clock: Clock,
         origin: UUID,
         worth_telling: timedelta,
+        channel: str = CHANNEL,
         pauses: Sequence[float] = PAUSES,
         most_unsaid: int = MOST_UNSAID,
     ) -> None:
-        self._cache, self._clock, self._origin = cache, clock, origin
+        self._cache, self._clock, self._origin, self._channel = cache, clock, origin, channel
         self._worth_telling, self._pauses, self._most = worth_telling, pauses, most_unsaid
         self._unsaid: dict[UUID, datetime] = {}
         self._catching_up: asyncio.Task[None] | None = None
@@ -126,4 +128,4 @@ class InvalidationPublisher:
             log.warning("sessions.announcement_lost", changed=len(over))
 
     async def _publish(self, ids: Sequence[UUID]) -> None:
-        await self._cache.publish(CHANNEL, msgspec.json.encode(Invalidation(self._origin, list(ids))))
+        await self._cache.publish(self._channel, msgspec.json.encode(Invalidation(self._origin, list(ids))))

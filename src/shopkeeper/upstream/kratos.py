@@ -1,0 +1,184 @@
+"""A provider of kind `kratos`: an Ory Kratos, a project of the Ory Network or another Shopkeeper keeps the sessions.
+
+What it says about a session's token or cookie is asked at `/sessions/whoami`, and cached for a short time.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import digest
+from shopkeeper.errors import SecondFactorRequired, TokenInvalid
+from shopkeeper.http_client import HttpResponse
+from shopkeeper.openid.calls import ProviderCalls, parse_object
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderError, ProviderUnavailable
+from shopkeeper.sessions.errors import SessionEnded
+from shopkeeper.sessions.token_sources import External
+from shopkeeper.upstream.errors import SessionServerUnavailable
+from shopkeeper.upstream.kratos_session import RemoteSession, read_session
+from shopkeeper.upstream.remote_answers import Lifetime, RemoteAnswer, RemoteAnswers
+
+MAX_SESSION: Final = 64 * 1024
+"""Bytes of the answer about a session."""
+LONGEST_TOKEN: Final = 512
+LONGEST_COOKIE: Final = 4_096
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+_COOKIE_VALUE: Final = re.compile(r"[A-Za-z0-9!#$%&'()*+\-./:<=>?@\[\]^_`{|}~]+", re.ASCII)
+_SECOND_FACTOR: Final = "session_aal2_required"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What the settings say of a session server.
+
+    Args:
+        public_url: its public address, without a slash at the end; the issuer of its identities.
+        cookie: the name of its session cookie; a star at the end stands for any further characters.
+        cache_for: the longest time that its answers are cached.
+        deadline: the longest time that an answer is waited for.
+        second_factor_url: where a browser gives a second factor.
+    """
+
+    id: str
+    public_url: str
+    cookie: str = "ory_kratos_session"
+    token_prefix: str = "ory_st_"
+    required_aal: str = "aal1"
+    cache_for: timedelta = timedelta(seconds=10)
+    deadline: timedelta = timedelta(seconds=3)
+    groups_from: tuple[str, ...] = ()
+    second_factor_url: str = ""
+
+    def names(self, cookie: str) -> bool:
+        """Whether a cookie of this name is the session cookie."""
+        if self.cookie.endswith("*"):
+            return cookie.startswith(self.cookie[:-1])
+        return cookie == self.cookie
+
+
+class SessionCookie(NamedTuple):
+    """A session cookie of a remote server."""
+
+    name: str
+    value: str
+
+
+class KratosSessions:
+    """The sessions of one session server; a `TokenSource` for its tokens."""
+
+    def __init__(self, remote: Remote, *, calls: ProviderCalls, answers: RemoteAnswers, clock: Clock) -> None:
+        self.remote = remote
+        self._calls, self._answers, self._clock = calls, answers, clock
+        self._whoami = f"{remote.public_url}/sessions/whoami"
+
+    def recognises(self, token: str) -> bool:
+        """Whether a token has the form of this server's tokens. Tokens of several servers may have one form: the store
+        of a request says which is meant."""
+        return (
+            token.startswith(self.remote.token_prefix)
+            and len(token) <= LONGEST_TOKEN
+            and _TOKEN.fullmatch(token) is not None
+        )
+
+    async def verify(self, token: str, store: str | None) -> External:
+        """Return the subject of a session token. The caller has chosen the server by the store.
+
+        Raises:
+            SessionEnded: the server does not know the session, or it has ended. A `TokenInvalid`.
+            SecondFactorRequired: the session needs a second factor.
+            SessionServerUnavailable: there is no usable answer.
+        """
+        if not self.recognises(token):
+            raise TokenInvalid
+        return await self._ask(_key(self.remote, "token", token), {"X-Session-Token": token})
+
+    async def verify_cookie(self, cookie: SessionCookie) -> External:
+        """Return the subject of a session cookie. Raises as `verify` does."""
+        if not self._is_cookie(cookie):
+            raise TokenInvalid
+        header = f"{cookie.name}={cookie.value}"
+        return await self._ask(_key(self.remote, "cookie", header), {"Cookie": header})
+
+    async def forget(
+        self, *, token: str | None = None, cookie: SessionCookie | None = None, external: External | None = None
+    ) -> None:
+        """Drop what is cached of a session, or of all of a person's: here at once, then in all processes."""
+        keys = [_key(self.remote, "token", token)] if token else []
+        if cookie is not None:
+            keys.append(_key(self.remote, "cookie", f"{cookie.name}={cookie.value}"))
+        await self._answers.forget(keys, [external] if external is not None else [])
+
+    def _is_cookie(self, cookie: SessionCookie) -> bool:
+        return (
+            self.remote.names(cookie.name)
+            and len(cookie.value) <= LONGEST_COOKIE
+            and _COOKIE_VALUE.fullmatch(cookie.value) is not None
+        )
+
+    async def _ask(self, key: bytes, credential: dict[str, str]) -> External:
+        async def ask() -> RemoteAnswer:
+            return await self._answer(credential)
+
+        external = await self._answers.get(key, ask)
+        if external.expires_at <= self._clock.now():
+            raise SessionEnded
+        return external
+
+    async def _answer(self, credential: dict[str, str]) -> RemoteAnswer:
+        asked_at = self._clock.now()
+        try:
+            async with asyncio.timeout(self.remote.deadline.total_seconds()):
+                response = await self._calls.send("GET", self._whoami, headers=credential, max_bytes=MAX_SESSION)
+            session = self._session(response)
+        except TimeoutError as late:
+            raise SessionServerUnavailable(cause="no_answer", retry_after=1) from late
+        except SessionServerUnavailable:
+            raise
+        except ProviderError as failed:
+            raise SessionServerUnavailable.because(failed) from failed
+        if not session.usable:
+            raise SessionEnded
+        if not session.reaches(self.remote.required_aal):
+            raise self._second_factor()
+        external = session.external(
+            provider=self.remote.id, issuer=self.remote.public_url, groups_from=self.remote.groups_from
+        )
+        lifetime = Lifetime(self.remote.cache_for, allowed=_allowed(response))
+        return RemoteAnswer(external, len(response.body), lifetime.until(asked_at, session.expires_at))
+
+    def _session(self, response: HttpResponse) -> RemoteSession:
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            raise SessionEnded
+        if response.status == HTTPStatus.FORBIDDEN and _error_id(response.body) == _SECOND_FACTOR:
+            raise self._second_factor()
+        if response.status != HTTPStatus.OK:
+            raise ProviderUnavailable(f"The session server answered with {response.status}.", cause="status")
+        return read_session(response.body)
+
+    def _second_factor(self) -> SecondFactorRequired:
+        return SecondFactorRequired(redirect_browser_to=self.remote.second_factor_url)
+
+
+def _key(remote: Remote, place: str, value: str) -> bytes:
+    return digest(f"{remote.id}\0{remote.public_url}\0{place}\0{value}")
+
+
+def _allowed(response: HttpResponse) -> timedelta | None:
+    """Return what `Ory-Session-Cache-For` says; nothing is cached where it cannot be read."""
+    value = response.headers.get("ory-session-cache-for")
+    if value is None:
+        return None
+    readable = value.isascii() and value.isdecimal() and len(value) <= 9
+    return timedelta(seconds=int(value)) if readable else timedelta(0)
+
+
+def _error_id(body: bytes) -> Any:
+    try:
+        error = parse_object(body, what="The refusal").get("error")
+    except ProviderAnswerInvalid:
+        return None
+    return error.get("id") if isinstance(error, dict) else None
