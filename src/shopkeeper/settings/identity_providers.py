@@ -1,12 +1,16 @@
 """Identity providers that a shop already has: the list `providers`, told apart by `kind`."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
+from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import OidcProvider
 
-IdentityProvider = OidcProvider
-"""One item of `providers`: a union of the kinds, discriminated by `kind` once there are several."""
+IdentityProvider = Annotated[OidcProvider | KratosProvider, Field(discriminator="kind")]
+"""One item of `providers`, told apart by `kind`."""
 
 
 def require_distinct(providers: Sequence[IdentityProviderSection], *, social: Sequence[str]) -> None:

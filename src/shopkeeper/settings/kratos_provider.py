@@ -6,20 +6,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from shopkeeper.settings.identity_provider import IdentityProviderSection
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import BaseUrl, Duration, Lifespan, PageUrl
 
-# The id is part of the names of cookies; "own" is this server.
-_ID: Final = re.compile(r"(?!own$)[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\*?", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _PATH: Final = re.compile(r"(traits|metadata_public)(\.[A-Za-z0-9_-]{1,64}){1,8}", re.ASCII)
-
-
-def _id(value: str) -> str:
-    if not _ID.fullmatch(value):
-        raise ValueError("has small letters, digits and hyphens, at most 32, and is not 'own', which is this server")
-    return value
 
 
 def _cookie(value: str) -> str:
@@ -50,12 +43,11 @@ class RemotePages(Section):
     settings: PageUrl | None = Field(default=None, description="The page for changing an account")
 
 
-class KratosProvider(Section):
+class KratosProvider(IdentityProviderSection):
     """A server with Kratos' API that proves the identities of stores, and keeps their sessions."""
 
-    kind: Literal["kratos"] = Field(description="A server with Kratos' API")
-    id: Annotated[str, AfterValidator(_id)] = Field(
-        description="Its name for `stores[].provider`, and in stored credentials; keep it once customers have come"
+    kind: Literal["kratos"] = Field(
+        description="What it is: `oidc` for any OpenID provider, `kratos` for a server with Kratos' API"
     )
     public_url: BaseUrl = Field(
         description="The address of its public API, exactly as it writes it into its forms; it is the issuer of its"

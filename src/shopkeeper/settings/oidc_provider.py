@@ -66,7 +66,9 @@ class PasswordGrant(Section):
 class OidcProvider(IdentityProviderSection):
     """An identity provider that speaks OpenID Connect."""
 
-    kind: Literal["oidc"] = Field(description="What it is: `oidc` for any OpenID provider")
+    kind: Literal["oidc"] = Field(
+        description="What it is: `oidc` for any OpenID provider, `kratos` for a server with Kratos' API"
+    )
     preset: Literal["auth0", "cognito", "entra", "generic", "keycloak", "okta"] = Field(
         default="generic", description="Whose tokens they are: [what differs](providers.md#identity-providers) is known"
     )

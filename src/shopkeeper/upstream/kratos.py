@@ -46,7 +46,7 @@ class Remote:
     id: str
     public_url: str
     cookie: str = "ory_kratos_session"
-    token_prefix: str = "ory_st_"
+    token_prefix: str = "ory_st_"  # noqa: S105 - what tokens begin with
     required_aal: str = "aal1"
     cache_for: timedelta = timedelta(seconds=10)
     deadline: timedelta = timedelta(seconds=3)
