@@ -9,6 +9,7 @@ from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
+from shopkeeper.app.session_tokenizer import build_session_tokenizer
 from shopkeeper.app.social_providers import build_social_providers
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
@@ -31,6 +32,7 @@ from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.refresh import RefreshBudgets
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.signin import provider_session_store
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -53,6 +55,7 @@ class Accounts:
     policy: PasswordPolicy
     methods: Methods
     sessions: Sessions
+    tokenizer: SessionTokenizer
     assurance: AssurancePolicy
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
@@ -165,6 +168,7 @@ async def build_accounts(
         policy=policy,
         methods=methods,
         sessions=sessions,
+        tokenizer=await build_session_tokenizer(infrastructure),
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,

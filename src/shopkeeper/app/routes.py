@@ -19,6 +19,7 @@ from shopkeeper.app.flows import (
     build_operator_recovery,
     build_pipeline,
     build_registrar,
+    build_return_addresses,
     build_returning,
     return_urls,
 )
@@ -43,6 +44,7 @@ from shopkeeper.http.callbacks import CallbackRoutes
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
+from shopkeeper.http.forward_auth import OPTIONAL_PATH, PATH, ForwardAuth
 from shopkeeper.http.health import Check, Health
 from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
@@ -212,6 +214,7 @@ def build_public(
             pictures=pages.picture_url,
             metrics=metrics,
         )
+    gateways = _forward_auth(infrastructure, accounts, authenticator)
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
         *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in direct.items()),
@@ -219,11 +222,17 @@ def build_public(
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
         *health.public_routes(),
+        *(route for gateway in gateways.values() for route in gateway.routes()),
         *well_known_routes(settings_url=infrastructure.settings.selfservice.flows.settings.ui_url),
     ]
     return public_app(
         routes,
-        hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=infrastructure.clock)},
+        hot={
+            "/sessions/whoami": WhoAmI(
+                authenticator=authenticator, tokenizer=accounts.tokenizer, clock=infrastructure.clock
+            ),
+            **gateways,
+        },
         direct=direct,
         cors=cors_of(infrastructure.settings),
         hosts=hosts,
@@ -235,6 +244,23 @@ def build_public(
         language_of=authenticator.language_of,
         immediate=_immediate(infrastructure, accounts, commerce, hosts=hosts),
     )
+
+
+def _forward_auth(
+    infrastructure: Infrastructure, accounts: Accounts, authenticator: RequestAuthenticator
+) -> Mapping[str, ForwardAuth]:
+    """Return what answers gateways, by path."""
+    return {
+        path: ForwardAuth(
+            authenticator=authenticator,
+            tokenizer=accounts.tokenizer,
+            login_url=f"{infrastructure.base_url}/self-service/login/browser",
+            returns=build_return_addresses(infrastructure).allowed,
+            clock=infrastructure.clock,
+            optional=path == OPTIONAL_PATH,
+        )
+        for path in (PATH, OPTIONAL_PATH)
+    }
 
 
 def _immediate(

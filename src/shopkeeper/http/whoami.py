@@ -8,12 +8,13 @@ the router (`WhoAmI`).
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import ERROR_HEADER, NotBuilt, SecondFactorRequired, StoreUnknown, Unauthenticated
+from shopkeeper.errors import ERROR_HEADER, SecondFactorRequired, StoreUnknown, Unauthenticated
 from shopkeeper.flows.required_assurance import second_factor_url
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
@@ -23,9 +24,11 @@ from shopkeeper.languages.choice import SOURCE, offered
 from shopkeeper.languages.refusals import headers_of
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.cache import CachedSession
+from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
 OK: Final = 200
+TOKENIZE_AS: Final = "tokenize_as"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -83,8 +86,9 @@ class WhoAmI:
     the header `X-Shopkeeper-Store` names the session's store.
     """
 
-    def __init__(self, *, authenticator: RequestAuthenticator, clock: Clock) -> None:
+    def __init__(self, *, authenticator: RequestAuthenticator, tokenizer: SessionTokenizer, clock: Clock) -> None:
         self._authenticator = authenticator
+        self._tokenizer = tokenizer
         self._clock = clock
         refusal = Unauthenticated("There is no valid session with this request.")
         self._refusals = in_each_language(refusal, clock=clock)
@@ -98,8 +102,6 @@ class WhoAmI:
             language = self._authenticator.language_of(HTTPConnection(scope))
             await self._refusals[language](scope, receive, send)
             return
-        if b"tokenize_as=" in scope["query_string"]:
-            raise NotBuilt("Sessions as JSON Web Tokens are not built yet: send the session token itself to whoami.")
         answer = cached.whoami
         note(principal=answer.principal)
         if answer.refusal is not None:
@@ -107,8 +109,16 @@ class WhoAmI:
             if wished not in {None, answer.language}:
                 await error_response(answer.refusal, clock=self._clock, language=wished)(scope, receive, send)
                 return
+        elif b"tokenize_as=" in scope["query_string"]:
+            answer = await self._tokenized(answer, cached.session, scope)
         await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    async def _tokenized(self, answer: WhoamiAnswer, session: Session, scope: Scope) -> WhoamiAnswer:
+        template = QueryParams(scope["query_string"]).get(TOKENIZE_AS)
+        if not template:
+            return answer
+        return answer.with_token(await self._tokenizer.tokenize(session, template, shown=answer.body))
 
 
 class WhoamiAtOnce:

@@ -105,6 +105,12 @@ class WhoamiAnswer(NamedTuple):
     language: str = SOURCE
     refusal: Refusal | None = None
 
+    def with_token(self, token: str) -> "WhoamiAnswer":
+        """Return the answer of a session with a JSON Web Token made of it (`tokenize_as`)."""
+        body = b'%s,"tokenized":"%s"}' % (self.body[:-1], token.encode())
+        others = (header for header in self.headers if header[0] != b"content-length")
+        return self._replace(body=body, headers=((b"content-length", b"%d" % len(body)), *others))
+
 
 class PrincipalKind(StrEnum):
     """The kinds of principals."""

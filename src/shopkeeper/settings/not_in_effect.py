@@ -137,7 +137,6 @@ LATER: Final = (
     Later(f"{_PROVIDERS}.net_id_token_origin_header", never="only FedCM needs it", same=("",)),
     Later("selfservice.methods.saml", keys="enabled config.*", switch="enabled", never="there is no SAML here"),
     Later("selfservice.methods.captcha", "captchas", "enabled config.*", switch="enabled"),
-    Later("session.whoami.tokenizer", "sessions as JSON Web Tokens", "templates.*"),
     Later("ciphers.algorithm", never="what is sealed is always sealed with AES-256-GCM", same=("aes",)),
     Later("hashers.algorithm", never="passwords are always hashed with Argon2id", same=("argon2",)),
     Later("hashers.bcrypt.cost", never="passwords are always hashed with Argon2id"),

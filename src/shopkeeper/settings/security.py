@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from shopkeeper.settings.section import Secret, Section
+from shopkeeper.settings.session_tokenizer import Tokenizer
 from shopkeeper.settings.values import Lifespan, Size, format_size, parse_duration, parse_size
 
 SameSite = Literal["Strict", "Lax", "None"]
@@ -168,6 +169,7 @@ class Whoami(Section):
         default="highest_available",
         description="The level whoami asks of a session: `aal1`, or the highest that its identity has a factor for",
     )
+    tokenizer: Tokenizer = Tokenizer()
 
 
 class KeepSignedIn(Section):
