@@ -22,12 +22,14 @@ class NotInstalled(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A program: how it is called, the variable that may name it, its names, and Debian's package."""
+    """A program: how it is called, the variable that may name it, its names, Debian's package, and how it is asked for
+    its version."""
 
     title: str
     named_by: str
     names: tuple[str, ...]
     package: str
+    asked: str = "--version"
 
     def find(self) -> Path | None:
         """Return the one that the variable names, else the first on the search path.
@@ -80,7 +82,7 @@ class Program:
         """Start the program once, to distinguish one that cannot start from one that is missing."""
         try:
             subprocess.run(
-                [program, "--version"], check=True, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+                [program, self.asked], check=True, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.SubprocessError) as failed:
             raise NotInstalled(
@@ -97,8 +99,9 @@ CHROMIUM = Program(
 PGBOUNCER = Program("PgBouncer", named_by="PGBOUNCER_PATH", names=("pgbouncer",), package="pgbouncer")
 NODE = Program("Node.js", named_by="NODE_PATH_FOR_TESTS", names=("node", "nodejs"), package="nodejs")
 NPM = Program("npm", named_by="NPM_PATH_FOR_TESTS", names=("npm",), package="npm")
+NGINX = Program("nginx", named_by="NGINX_PATH", names=("nginx",), package="nginx", asked="-v")
 REQUIRED = (CHROMIUM,)
-OPTIONAL = (PGBOUNCER,)
+OPTIONAL = (PGBOUNCER, NGINX)
 
 
 def _may_install() -> bool:
