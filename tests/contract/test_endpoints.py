@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import Scene, new_address, opened, sign_up
+from tests.attacks.scene import Scene, opened
 
 ON_ADMIN_ONLY = {"/version"}
 """Listed as public, but Kratos serves it on the admin port only."""
@@ -50,14 +49,6 @@ async def test_every_route_of_the_contract_is_served_or_says_that_it_is_not_buil
             later[method, path] = error["reason"]
     assert ("POST", "/admin/test-login-flows") in later
     assert all(reason.endswith(".") and len(reason) > 30 for reason in later.values())
-
-
-async def test_sessions_as_web_tokens_are_not_built(scene: Scene) -> None:
-    app: httpx2.AsyncClient = await scene.native()
-    app.headers["x-session-token"] = (await sign_up(app, new_address()))["session_token"]
-    answer = await app.get("/sessions/whoami?tokenize_as=jwt")
-    assert (answer.status_code, answer.json()["error"]["id"]) == (501, "not_implemented")
-    assert (await app.get("/sessions/whoami")).status_code == 200
 
 
 async def test_password_managers_find_where_passwords_are_changed(scene: Scene) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from tests.docs.pages import ROOT
 
-PAGE = ROOT / "docs" / "howto" / "production.md"
-BLOCKS = [part.partition("```")[0] for part in PAGE.read_text("utf-8").split("```nginx\n")[1:]]
+PAGES = [ROOT / "docs" / "howto" / name for name in ("production.md", "gateways.md")]
+BLOCKS = [part.partition("```")[0] for page in PAGES for part in page.read_text("utf-8").split("```nginx\n")[1:]]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 

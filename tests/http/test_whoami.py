@@ -25,12 +25,14 @@ from shopkeeper.identity import store as identity_store
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.jsonnet.evaluator import Jsonnet
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
+from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database
@@ -109,7 +111,8 @@ async def gate(
         store_header="connector",
         tenant_header="br-acct-env",
     )
-    app = WhoAmI(authenticator=authenticator, clock=clock)
+    tokenizer = SessionTokenizer({}, issuer=ADDRESS, jsonnet=Jsonnet(), clock=clock)
+    app = WhoAmI(authenticator=authenticator, tokenizer=tokenizer, clock=clock)
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ADDRESS)
     opened = Gate(sessions, identities, http, database, await enrol(database, clock))
     await opened.set_factors({"password", "totp"})

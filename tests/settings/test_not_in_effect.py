@@ -36,7 +36,6 @@ def test_an_empty_configuration_reports_nothing() -> None:
             "selfservice.flows.login.after.hooks[0]",
         ),
         ("oauth2_provider: {url: 'http://hydra:4445'}", "oauth2_provider"),
-        ("session: {whoami: {tokenizer: {templates: {a: {jwks_url: x}}}}}", "session.whoami.tokenizer"),
         ("tracing: {provider: otel, providers: {otlp: {server_url: x}}}", "tracing"),
         ("feature_flags: {choose_recovery_address: true}", "feature_flags.choose_recovery_address"),
     ],

@@ -3,7 +3,7 @@
 from typing import Final
 
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.jose.algorithms import ASYMMETRIC, HMAC
+from shopkeeper.jose.algorithms import FITTING
 from shopkeeper.jose.errors import KeysInvalid
 from shopkeeper.jose.keys import PrivateKeySet
 from shopkeeper.jsonnet.errors import JsonnetFailed
@@ -28,7 +28,7 @@ async def build_session_tokenizer(infrastructure: Infrastructure) -> SessionToke
 async def _template(place: str, section: Section, infrastructure: Infrastructure) -> TokenTemplate:
     try:
         document = await load(section.jwks_url, infrastructure.http_client)
-        keys = PrivateKeySet.parse(document.encode(), ASYMMETRIC | HMAC)
+        keys = PrivateKeySet.parse(document.encode(), FITTING)
     except (Unreadable, KeysInvalid) as wrong:
         raise ValueError(f"{place}.jwks_url cannot be used: {str(wrong).rstrip('.')}.") from wrong
     return TokenTemplate(

@@ -17,8 +17,8 @@ _RSA_DIGITS: Final = range(RSA_BITS.start // 6 + 1, RSA_BITS.stop // 6 + 3)
 """Base64 digits of a modulus, so that a huge one is not even imported."""
 _LONGEST_EXPONENT: Final = 8
 """Base64 digits of an exponent."""
-_LONGEST_SECRET: Final = 1024
-"""Base64 digits of the key of an HMAC."""
+_SECRET_DIGITS: Final = range(43, 1024 + 1)
+"""Base64 digits of the key of an HMAC: 32 bytes at least."""
 _LONGEST_NUMBER: Final = 1400
 """Base64 digits of any other member."""
 _PUBLIC: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
@@ -69,7 +69,7 @@ class Jwk(msgspec.Struct):
             return False
         if self.kty == "RSA":
             return len(self.n or "") in _RSA_DIGITS and len(self.e or "") <= _LONGEST_EXPONENT
-        return self.kty != "oct" or len(self.k or "") <= _LONGEST_SECRET
+        return self.kty != "oct" or len(self.k or "") in _SECRET_DIGITS
 
     def members(self, names: Collection[str]) -> dict[str, Any]:
         """Return the members of these names that are there, with the kind of the key."""

@@ -73,9 +73,7 @@ class SessionTokenizer:
     far; its result is `{claims: {...}}`.
     """
 
-    def __init__(
-        self, templates: Mapping[str, TokenTemplate], *, issuer: str, jsonnet: Jsonnet, clock: Clock
-    ) -> None:
+    def __init__(self, templates: Mapping[str, TokenTemplate], *, issuer: str, jsonnet: Jsonnet, clock: Clock) -> None:
         self._templates = dict(templates)
         self._issuer = issuer
         self._jsonnet = jsonnet

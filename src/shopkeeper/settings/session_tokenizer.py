@@ -29,8 +29,7 @@ class TokenTemplate(Section):
         "address; the first private key counts"
     )
     claims_mapper_url: Reference | None = Field(
-        default=None,
-        description="Jsonnet that adds claims, as an address like `jwks_url`"
+        default=None, description="Jsonnet that adds claims, as an address like `jwks_url`"
     )
     subject_source: Literal["id", "external_id"] = Field(
         default="id", description="The claim `sub`: the identity's id, or its `external_id`"
@@ -44,7 +43,5 @@ class Tokenizer(Section):
     """Sessions as JSON Web Tokens."""
 
     templates: Mapping[TemplateName, TokenTemplate] = Field(
-        default={},
-        max_length=50,
-        description="The kinds of tokens, by the name that `tokenize_as` has"
+        default={}, max_length=50, description="The kinds of tokens, by the name that `tokenize_as` has"
     )
