@@ -1,0 +1,146 @@
+"""The mode `jwt`: tokens are verified here, with the provider's public keys (RFC 7519, RFC 8725, RFC 9068).
+
+The algorithm is the key's, never the token's choice. What a header says of keys (`jwk`, `jku`, `x5u`, `x5c`) is
+ignored; extensions (`crit`, `b64`, `zip`) are refused, because none is understood.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shopkeeper_asgi.cache import Clock, Verified
+from shopkeeper_asgi.claims import audiences, number, user_of
+from shopkeeper_asgi.credentials import Credential
+from shopkeeper_asgi.errors import TokenInvalid
+from shopkeeper_asgi.http import HttpClient, checked_url, parse_object
+from shopkeeper_asgi.jwks import ALGORITHMS, LONGEST_KID, KeySource, PublicKey
+
+from joserfc import jws  # isort: skip - `jwks` says which packages are missing
+from joserfc.errors import JoseError  # isort: skip
+from joserfc.util import urlsafe_b64decode  # isort: skip
+
+MAX_HEADER: Final = 4096
+MAX_SIGNATURE: Final = 1400
+"""Base64 digits of a signature by the longest RSA key."""
+_PART: Final = re.compile(r"[A-Za-z0-9_-]+")
+_REFUSED: Final = ("crit", "b64", "zip", "enc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jwt:
+    """Verifies tokens that are signed JWTs.
+
+    Args:
+        issuer: what `iss` must be.
+        audience: what `aud` must name; None accepts only tokens without `aud`, as those that `tokenize_as` makes.
+        jwks_url: the address of the issuer's keys; found by discovery where it is None.
+        algorithms: what keys may sign with. A key has one of them.
+        types: what `typ` may be, without `application/`. Tokens for other purposes have other types.
+        leeway: seconds that the clocks may differ.
+        cookies: the names of cookies that hold a token.
+        cache_seconds: how long a verified token is not verified again; never beyond its `exp`.
+    """
+
+    issuer: str
+    audience: str | None
+    jwks_url: str | None = None
+    algorithms: Sequence[str] = ("ES256", "EdDSA", "RS256")
+    types: Sequence[str] = ("at+jwt", "jwt")
+    leeway: float = 30
+    cookies: Sequence[str] = ()
+    cache_seconds: float = 60
+
+    def __post_init__(self) -> None:
+        checked_url(self.jwks_url or self.issuer)
+        unknown = [name for name in self.algorithms if name not in ALGORITHMS]
+        if isinstance(self.algorithms, str) or unknown or not self.algorithms:
+            raise ValueError(f"`algorithms` is a list of some of {', '.join(ALGORITHMS)}")
+        if isinstance(self.types, str) or not self.types:
+            raise ValueError("`types` is a list of values of `typ`")
+
+    def verifier(self, http: HttpClient, now: Clock) -> "_Jwt":
+        keys = KeySource(http, issuer=self.issuer, url=self.jwks_url, algorithms=self.algorithms)
+        return _Jwt(self, keys, now)
+
+
+class _Jwt:
+    def __init__(self, wanted: Jwt, keys: KeySource, now: Clock) -> None:
+        self._wanted, self._keys, self._now = wanted, keys, now
+        self._types = {_short(name) for name in wanted.types}
+
+    async def verify(self, credential: Credential) -> Verified:
+        token = credential.token
+        kid, algorithm = self._header_of(token)
+        keys = await self._keys.find(kid, algorithm)
+        if not keys:
+            raise TokenInvalid("The token is signed with an unknown key.")
+        payload = _verified_payload(token, keys)
+        expires_at = self._check(payload)
+        return Verified(user_of(payload), expires_at)
+
+    def _header_of(self, token: str) -> tuple[str | None, str]:
+        """Return the key's id and the algorithm. Nothing of it is trusted but to choose among the issuer's keys."""
+        parts = token.split(".")
+        if len(parts) != 3 or not all(map(_PART.fullmatch, parts)):
+            raise TokenInvalid("The token is not a signed JWT.")
+        if len(parts[0]) > MAX_HEADER or len(parts[2]) > MAX_SIGNATURE:
+            raise TokenInvalid("The token is too long.")
+        header = _object(parts[0])
+        if any(name in header for name in _REFUSED):
+            raise TokenInvalid("The token needs an extension that is not supported.")
+        kid, algorithm, kind = header.get("kid"), header.get("alg"), header.get("typ")
+        if not isinstance(algorithm, str) or algorithm not in self._wanted.algorithms:
+            raise TokenInvalid("The token's algorithm is not accepted.")
+        if not isinstance(kind, str) or _short(kind) not in self._types:
+            raise TokenInvalid("The token is of another type.")
+        if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= LONGEST_KID):
+            raise TokenInvalid("The token's key id cannot be read.")
+        return kid, algorithm
+
+    def _check(self, claims: Mapping[str, Any]) -> float:
+        """Check what the claims must say, and return when the token ends."""
+        wanted, now = self._wanted, self._now()
+        expires_at = number(claims.get("exp"))
+        if expires_at is None:
+            raise TokenInvalid("The token has no expiry.")
+        if now >= expires_at + wanted.leeway:
+            raise TokenInvalid("The token has expired.")
+        for name in ("nbf", "iat"):
+            begins = number(claims.get(name))
+            if (name in claims and begins is None) or (begins is not None and begins > now + wanted.leeway):
+                raise TokenInvalid("The token is not valid yet.")
+        if claims.get("iss") != wanted.issuer:
+            raise TokenInvalid("The token is of another issuer.")
+        named = audiences(claims)
+        if wanted.audience not in named if wanted.audience is not None else bool(named):
+            raise TokenInvalid("The token is meant for another audience.")
+        return expires_at + wanted.leeway
+
+
+def _verified_payload(token: str, keys: Sequence[PublicKey]) -> dict[str, Any]:
+    for key in keys:
+        try:
+            signed = jws.deserialize_compact(token, key.key, algorithms=[key.algorithm])
+        except (JoseError, ValueError):
+            continue
+        return _parsed(signed.payload)
+    raise TokenInvalid("The token's signature is wrong.")
+
+
+def _object(part: str) -> dict[str, Any]:
+    try:
+        return parse_object(urlsafe_b64decode(part.encode()))
+    except (ValueError, JoseError) as odd:
+        raise TokenInvalid("The token cannot be read.") from odd
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    try:
+        return parse_object(payload)
+    except ValueError as odd:
+        raise TokenInvalid("The token cannot be read.") from odd
+
+
+def _short(kind: str) -> str:
+    return kind.lower().removeprefix("application/")
