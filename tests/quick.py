@@ -31,6 +31,7 @@ ELSEWHERE = {
     "src/shopkeeper/web": "tests/http/pages",
     "src/shopkeeper/http/pages": "tests/http/pages",
     "tests/http/pages": "tests/http/pages",
+    "src/shopkeeper_asgi": "tests/shopkeeper_asgi",
     "bench": "tests/bench/test_outcome.py",
     "README.md": "tests/docs",
     "CONTRIBUTING.md": "tests/docs",
