@@ -74,8 +74,8 @@ class HttpClient:
             try:
                 async with self._client.stream(method, url, headers=headers, data=form) as response:
                     return await _read(response, host)
-            except httpx2.RemoteProtocolError as closed:
-                # The server has closed a connection that was kept; every call here may be repeated.
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as closed:
+                # The server may have closed a connection that was kept; every call here may be repeated.
                 if not left:
                     raise ProviderUnavailable(f"{host} closed the connection") from closed
             except httpx2.HTTPError as failed:
