@@ -25,7 +25,10 @@ WORDS = {"wait/seconds", "wait/minutes", "shortage/left", "shortage/none"}
 """What fills the gaps of other sentences."""
 NOBODY_READS = {"refused", "persisted_query_not_supported"}
 """The class above all others, and what a client answers by itself."""
-FOR_OPERATORS = {"admin_key_required", "admin_scope_missing", "outgoing_failed", "outgoing_refused", "address_refused"}
+FOR_OPERATORS = {
+    *("admin_key_required", "admin_scope_missing", "outgoing_failed", "outgoing_refused", "address_refused"),
+    "signing_key_unreadable",
+}
 
 
 def entries(language: str) -> dict[str, tuple[str, str]]:

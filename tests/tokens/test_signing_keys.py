@@ -216,16 +216,14 @@ class TestWithdrawing:
 
 
 class TestUnreadable:
-    async def test_a_lost_secret_signs_nothing_and_says_what_to_do(self, process: Process) -> None:
+    async def test_a_lost_secret_signs_nothing_until_the_keys_are_rotated(self, process: Process) -> None:
         old = await token_of(process(OLD))
         lost = process(NEW)
-        with pytest.raises(SigningKeyUnreadable, match="keys rotate --now"):
+        with pytest.raises(SigningKeyUnreadable):
             await lost.current()
         assert (await lost.verify(old, RULES))["n"] == 0
         await lost.rotate(at_once=True)
-        with pytest.raises(SigningKeyUnreadable):
-            await lost.current()
-        await lost.rotate(at_once=True)
+        assert (await lost.verify(old, RULES))["n"] == 0
         assert (await lost.verify(await token_of(lost), RULES))["n"] == 0
 
     async def test_a_rotated_secret_opens_what_the_older_one_sealed(self, process: Process) -> None:

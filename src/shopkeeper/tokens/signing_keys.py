@@ -39,6 +39,7 @@ AHEAD: Final = timedelta(minutes=15)
 CACHED_BY_VERIFIERS: Final = timedelta(minutes=5)
 _TRIES: Final = 3
 """How often a change is tried that another process made at the same moment."""
+_HINT: Final = "Restore the secret in secrets.cipher, or run: shopkeeper keys rotate --now"
 _MEANWHILE: Final = "Another process rotates the signing keys at this moment. Look with: shopkeeper keys list"
 
 log = structlog.get_logger("shopkeeper.tokens")
@@ -48,10 +49,7 @@ class SigningKeyUnreadable(Refusal):
     """None of the private keys can be opened: the secret that sealed them is missing in `secrets.cipher`."""
 
     code, status, named_in_kratos = "signing_key_unreadable", 503, False
-    message = (
-        "The keys that sign tokens cannot be opened. Restore the secret they were sealed with in secrets.cipher, or "
-        "run: shopkeeper keys rotate --now"
-    )
+    message = "The server cannot sign tokens at the moment: its log says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +260,16 @@ class SigningKeys:
 
     def _signing(self, published: Sequence[Turn]) -> PrivateKey | None:
         """Return the latest key whose turn has come and that can be opened: an earlier one is known everywhere, too."""
-        for turn in reversed([turn for turn in published if turn.state != "next"]):
-            try:
-                return _opened(turn.key, self._sealing)
-            except (Unsealable, KeysInvalid, msgspec.DecodeError):
-                log.error("signing_keys.unreadable", kid=turn.key.kid)
-        return None
+        taken = (self._open(turn.key) for turn in reversed(published) if turn.state != "next")
+        return next((key for key in taken if key is not None), None)
+
+    def _open(self, key: StoredKey) -> PrivateKey | None:
+        """Return the private key; None where it was sealed by a secret that is configured no more."""
+        try:
+            return _opened(key, self._sealing)
+        except (Unsealable, KeysInvalid):
+            log.error("signing_keys.unreadable", kid=key.kid, hint=_HINT)
+            return None
 
     # -- changing ------------------------------------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ class SigningKeys:
         if waiting is None:
             return None
         number = keys[-1].number
-        if waiting.algorithm == algorithm:
+        if waiting.algorithm == algorithm and self._open(waiting) is not None:
             at = now if at_once else max(now, waiting.created_at + AHEAD)
             return await self._rotate_to(waiting, at, add=[await self._new_row(number + 1, algorithm)])
         at = now if at_once else now + AHEAD
@@ -361,7 +363,7 @@ class _AnotherWasFaster(Exception):
 
 
 def _opened(key: StoredKey, sealing: KeyRing) -> PrivateKey:
-    """Return the private key of a row. Raises `Unsealable`, `KeysInvalid` or `msgspec.DecodeError`."""
+    """Return the private key of a row. Raises `Unsealable` or `KeysInvalid`."""
     return PrivateKeySet.parse(b'{"keys":[' + sealing.open(key.sealed, context=_context(key.kid)) + b"]}").current
 
 
