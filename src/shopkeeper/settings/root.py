@@ -11,6 +11,7 @@ from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
 from shopkeeper.settings.feature_flags import FeatureFlags
 from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.identity_providers import IdentityProvider, require_distinct, require_known
+from shopkeeper.settings.introspection import Introspection
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.security import (
@@ -93,6 +94,7 @@ class Settings(Section):
     admin: Admin = Admin()
     throttle: Throttle = Throttle()
     tokens: Tokens = Tokens()
+    introspection: Introspection = Introspection()
     cache: Cache = Cache()
     outbox: Outbox = Outbox()
     graphql: GraphQL = GraphQL()
@@ -129,6 +131,7 @@ class Settings(Section):
         limited = {
             **{f"admin.api_keys[{index}]": key.stores for index, key in enumerate(self.admin.api_keys)},
             **{f"tokens.clients[{index}]": each.stores for index, each in enumerate(self.tokens.clients)},
+            **{f"introspection.callers[{index}]": each.stores for index, each in enumerate(self.introspection.callers)},
         }
         for where, stores in limited.items():
             if unknown := [name for name in stores if name not in {*ids, *fronts}]:

@@ -1,0 +1,129 @@
+"""What a verified token says, whichever source verified it: one value for introspection and its explanation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from shopkeeper.errors import TokenInvalid
+from shopkeeper.identity.values import Identity
+from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
+from shopkeeper.sessions.cache import CachedSession
+from shopkeeper.sessions.token_sources import External, Verified
+from shopkeeper.tokens.sealed import AnonymousVisit
+
+OWN: Final = "own"
+"""The provider of this server's own identities, visits and tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What a verified token says.
+
+    Args:
+        provider: `own`, or the id of the provider that issued the token.
+        issuer, subject: who the subject is; no other pair means the same person.
+        identity: the local identity of the subject, if it has one.
+        store: the front that the token is limited to; None where it is limited to none.
+        audience, client_id: for whom, and to whom the token was issued; a session has neither.
+        scope: what the token itself grants; only own access tokens say that.
+        actor: who acts as the subject (RFC 8693 section 4.1).
+        insufficient: why the token is not enough to be active, as a sentence; None where it is.
+    """
+
+    kind: SubjectKind
+    issuer: str
+    subject: str
+    expires_at: datetime
+    provider: str = OWN
+    identity: Identity | None = None
+    store: str | None = None
+    issued_at: datetime | None = None
+    audience: Sequence[str] = ()
+    client_id: str | None = None
+    scope: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    roles: Sequence[str] = ()
+    username: str | None = None
+    token_type: str = "Bearer"  # noqa: S105 - a name of RFC 6750
+    actor: Mapping[str, Any] | None = field(default=None)
+    insufficient: str | None = None
+
+    def for_rules(self, store: str | None) -> SubjectFacts:
+        """Return what the scope rules are asked with, in a store."""
+        return SubjectFacts(self.kind, groups=self.groups, roles=self.roles, provider=self.provider, store=store)
+
+
+def facts_of(verified: Verified, identity: Identity | None, *, own_issuer: str) -> TokenFacts:
+    """Return what a verified token says.
+
+    Args:
+        identity: the local identity of an external subject, if it has one.
+
+    Raises `TokenInvalid` for kinds that stand for no shopper and no service, such as keys of the admin API.
+    """
+    if isinstance(verified, CachedSession):
+        return _of_session(verified, own_issuer)
+    if isinstance(verified, AnonymousVisit):
+        return _of_visit(verified, own_issuer)
+    if isinstance(verified, External):
+        return _of_external(verified, identity)
+    raise TokenInvalid
+
+
+def _of_session(cached: CachedSession, own_issuer: str) -> TokenFacts:
+    session = cached.session
+    return TokenFacts(
+        kind=SubjectKind.CUSTOMER,
+        issuer=own_issuer,
+        subject=str(session.identity.id),
+        expires_at=_earliest(cached.until, session.expires_at, session.idle_ends_at),
+        identity=session.identity,
+        store=session.store,
+        issued_at=session.issued_at,
+        groups=_groups_of(session.identity),
+        username=_address_of(session.identity),
+        insufficient="The session lacks the second factor that its person has." if cached.whoami.error else None,
+    )
+
+
+def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
+    return TokenFacts(
+        kind=SubjectKind.GUEST,
+        issuer=own_issuer,
+        subject=str(visit.guest),
+        expires_at=visit.expires_at,
+        store=visit.store,
+        issued_at=visit.issued_at,
+    )
+
+
+def _of_external(external: External, identity: Identity | None) -> TokenFacts:
+    """The scopes of the provider mean something at the provider only, so they are left out."""
+    return TokenFacts(
+        kind=SubjectKind.EXTERNAL,
+        issuer=external.issuer,
+        subject=external.subject,
+        expires_at=external.expires_at,
+        provider=external.provider,
+        identity=identity,
+        audience=external.audience,
+        client_id=external.client_id,
+        groups=(*external.groups, *(_groups_of(identity) if identity else ())),
+        roles=external.roles,
+        username=_address_of(identity) if identity else None,
+        insufficient=None if identity is None or identity.active else "The account of this subject is disabled here.",
+    )
+
+
+def _earliest(first: datetime, *others: datetime | None) -> datetime:
+    return min([first, *(other for other in others if other is not None)])
+
+
+def _groups_of(identity: Identity) -> Sequence[str]:
+    return identity.groups
+
+
+def _address_of(identity: Identity) -> str | None:
+    """Return the first verified address of an identity."""
+    return next((each.value for each in identity.verifiable_addresses if each.verified), None)
