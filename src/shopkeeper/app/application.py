@@ -12,6 +12,7 @@ from shopkeeper.app.background import Background
 from shopkeeper.app.commerce import Commerce, build_commerce
 from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, build_infrastructure_again
+from shopkeeper.app.introspection import build_introspection
 from shopkeeper.app.lasting import Lasting, build_lasting
 from shopkeeper.app.routes import build_admin, build_authenticator, build_health, build_public, session_body
 from shopkeeper.app.token_sources import build_token_sources
@@ -170,6 +171,7 @@ async def _parts(
         accounts,
         commerce,
         build_authenticator(infrastructure, sources, commerce),
+        build_introspection(infrastructure, accounts, sources, commerce.stores),
         bodies=bodies,
         metrics=metrics,
         health=health,

@@ -24,6 +24,7 @@ from shopkeeper.app.flows import (
     return_urls,
 )
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.introspection import build_introspection_endpoint
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
 from shopkeeper.app.shop_name import shop_name
 from shopkeeper.app.token_sources import TokenSources
@@ -77,6 +78,7 @@ from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
 from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
 from shopkeeper.identity.withdrawals import Withdrawals
+from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
@@ -140,6 +142,7 @@ def build_public(
     accounts: Accounts,
     commerce: Commerce,
     authenticator: RequestAuthenticator,
+    introspection: Introspection,
     *,
     bodies: BodyBudget,
     metrics: Metrics,
@@ -232,6 +235,7 @@ def build_public(
                 authenticator=authenticator, tokenizer=accounts.tokenizer, clock=infrastructure.clock
             ),
             **gateways,
+            **_introspection(infrastructure, accounts, commerce, introspection, metrics),
         },
         direct=direct,
         cors=cors_of(infrastructure.settings),
@@ -261,6 +265,20 @@ def _forward_auth(
         )
         for path in (PATH, OPTIONAL_PATH)
     }
+
+
+def _introspection(
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
+    introspection: Introspection,
+    metrics: Metrics,
+) -> Mapping[str, ASGIApp]:
+    configured = infrastructure.settings.introspection
+    if not configured.enabled:
+        return {}
+    endpoint = build_introspection_endpoint(introspection, infrastructure, accounts, commerce.stores, metrics)
+    return endpoint.at(configured.path)
 
 
 def _immediate(

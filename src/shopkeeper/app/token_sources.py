@@ -21,17 +21,17 @@ class TokenSources:
     Args:
         sessions: the tokens of own sessions.
         visits: the tokens of anonymous visits.
-        further: the other sources by name, such as a provider's id, in the order in which they are asked.
+        providers: the tokens of identity providers, by the provider's id.
     """
 
     sessions: SessionTokens
     visits: VisitTokens
-    further: Mapping[str, TokenSource] = field(default_factory=dict)
+    providers: Mapping[str, TokenSource] = field(default_factory=dict)
 
     @property
-    def by_name(self) -> Mapping[str, TokenSource]:
-        """Every source by its name; the first that recognises a token decides."""
-        return {SESSION: self.sessions, VISIT: self.visits, **self.further}
+    def own(self) -> Mapping[str, TokenSource]:
+        """The sources of tokens that this server issued, by their names."""
+        return {SESSION: self.sessions, VISIT: self.visits}
 
     @property
     def bearers(self) -> Sequence[TokenSource]:

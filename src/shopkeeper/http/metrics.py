@@ -30,6 +30,7 @@ class Metrics:
         self._answers: dict[tuple[str, str, str, int], int] = {}
         self._durations: dict[tuple[str, str, str], _Durations] = {}
         self._operations: dict[tuple[str, str, str], _Durations] = {}
+        self._introspections: dict[str, _Durations] = {}
         registry.register(self)
 
     def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
@@ -39,6 +40,12 @@ class Metrics:
         durations = self._durations.get(key[:3])
         if durations is None:
             durations = self._durations[key[:3]] = _Durations()
+        durations.counts[bisect_left(_BUCKETS, seconds)] += 1
+        durations.total += seconds
+
+    def observe_introspection(self, outcome: str, seconds: float) -> None:
+        """Count one answer about a token: `active`, `inactive`, `refused` or `unavailable`."""
+        durations = self._introspections.setdefault(outcome, _Durations())
         durations.counts[bisect_left(_BUCKETS, seconds)] += 1
         durations.total += seconds
 
@@ -70,6 +77,11 @@ class Metrics:
         for what, durations in self._operations.items():
             operations.add_metric(what, _cumulative(durations.counts), durations.total)
         yield operations
+        told = "Seconds that an answer about a token took, by its outcome."
+        introspections = HistogramMetricFamily("shopkeeper_introspection_seconds", told, labels=("outcome",))
+        for outcome, durations in self._introspections.items():
+            introspections.add_metric((outcome,), _cumulative(durations.counts), durations.total)
+        yield introspections
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -101,7 +101,7 @@ def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
 def _of_external(external: External, identity: Identity | None) -> TokenFacts:
     """The scopes of the provider mean something at the provider only, so they are left out."""
     return TokenFacts(
-        kind=SubjectKind.EXTERNAL,
+        kind=SubjectKind.SERVICE if external.by_application else SubjectKind.EXTERNAL,
         issuer=external.issuer,
         subject=external.subject,
         expires_at=external.expires_at,
@@ -111,6 +111,7 @@ def _of_external(external: External, identity: Identity | None) -> TokenFacts:
         client_id=external.client_id,
         groups=(*external.groups, *(_groups_of(identity) if identity else ())),
         roles=external.roles,
+        token_type=external.token_type,
         username=_address_of(identity) if identity else None,
         insufficient=None if identity is None or identity.active else "The account of this subject is disabled here.",
     )
@@ -121,7 +122,7 @@ def _earliest(first: datetime, *others: datetime | None) -> datetime:
 
 
 def _groups_of(identity: Identity) -> Sequence[str]:
-    return identity.groups
+    return getattr(identity, "groups", ())
 
 
 def _address_of(identity: Identity) -> str | None:

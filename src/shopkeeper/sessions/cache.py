@@ -77,7 +77,7 @@ class SessionCache:
         cache: carries the announcements.
         clock: decides whether a cached session is too old.
         capacity: the bytes that all cached sessions may take.
-        observer: is called with every change, before a changed session can be read again.
+        observer: is called with every change, before a changed session can be read again; so are those of `observe`.
     """
 
     def __init__(self, cache: Cache, *, clock: Clock, capacity: int, observer: Observer | None = None) -> None:
@@ -86,7 +86,7 @@ class SessionCache:
         self._cache, self._clock, self._capacity = cache, clock, capacity
         self._origin = new_id()
         self._announcer = InvalidationPublisher(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
-        self._observer = observer
+        self._observers = [observer] if observer is not None else []
         self._hearing = False
         self._leave: Callable[[], Awaitable[None]] | None = None
         self._entries: OrderedDict[bytes, CachedSession] = OrderedDict()
@@ -102,6 +102,11 @@ class SessionCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def observe(self, observer: Observer) -> None:
+        """Call one more observer with every change from now on."""
+        self._observers.append(observer)
+        observer.set_hearing(self._hearing)
 
     async def listen(self) -> None:
         """Begin to cache sessions as soon as announcements are heard."""
@@ -180,8 +185,8 @@ class SessionCache:
     def _set_hearing(self, hearing: bool) -> None:
         self._hearing = hearing
         self._let_go_everything()
-        if self._observer is not None:
-            self._observer.set_hearing(hearing)
+        for observer in self._observers:
+            observer.set_hearing(hearing)
 
     def _may_keep(self, resolved: CachedSession, reading: Reading) -> bool:
         return self._hearing and not reading.in_vain and reading.announced.isdisjoint(_ids(resolved))
@@ -205,8 +210,8 @@ class SessionCache:
                 reading.announced.add(each)
             for key in list(self._known_by.get(each, ())):
                 self._drop(key)
-        if self._observer is not None:
-            self._observer.changed(ids)
+        for observer in self._observers:
+            observer.changed(ids)
 
     def _let_go_everything(self) -> None:
         for reading in self._readings:
@@ -215,8 +220,8 @@ class SessionCache:
         self._sizes.clear()
         self._size = 0
         self._known_by.clear()
-        if self._observer is not None:
-            self._observer.all_changed()
+        for observer in self._observers:
+            observer.all_changed()
 
     def _drop(self, key: bytes) -> None:
         resolved = self._entries.pop(key, None)

@@ -20,7 +20,7 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.languages.choice import storable
 from shopkeeper.sessions import ending
 from shopkeeper.sessions import store as rows
-from shopkeeper.sessions.cache import CachedSession, SessionCache
+from shopkeeper.sessions.cache import CachedSession, Observer, SessionCache
 from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
 from shopkeeper.sessions.ending import ChosenSessions, EndedSessions
@@ -116,6 +116,10 @@ class Sessions:
     def cached_bytes(self) -> int:
         """The memory that cached sessions take."""
         return self._cache.size
+
+    def observe(self, observer: Observer) -> None:
+        """Call an observer with every change to sessions and identities, of this process or another."""
+        self._cache.observe(observer)
 
     async def listen(self) -> None:
         """Begin to cache sessions. Before this, every lookup queries the database."""

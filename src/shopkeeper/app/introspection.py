@@ -1,0 +1,103 @@
+"""Build introspection: its callers, its sources, and what finds the local identities of external subjects."""
+
+from collections.abc import Iterable
+
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.scope_rules import build_scope_rules
+from shopkeeper.app.token_sources import TokenSources
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.credentials.linked_providers import OIDC, account_digest
+from shopkeeper.http.introspection import IntrospectionEndpoint
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.identity.values import Identity
+from shopkeeper.oauth.introspection import Introspection
+from shopkeeper.oauth.introspection_callers import CallerAuthentication, CallerSecrets, IntrospectionCaller, Signed
+from shopkeeper.oauth.remembered_tokens import IdentityOf, RememberedTokens
+from shopkeeper.sessions.token_sources import External
+from shopkeeper.settings.introspection import Introspection as Configured
+from shopkeeper.settings.introspection import IntrospectionCaller as ConfiguredCaller
+
+
+def build_introspection(
+    infrastructure: Infrastructure, accounts: Accounts, sources: TokenSources, stores: Stores
+) -> Introspection:
+    settings = infrastructure.settings
+    remembered = RememberedTokens(
+        identity_of=_identity_of(infrastructure, accounts),
+        clock=infrastructure.clock,
+        lifespan=settings.introspection.cache,
+    )
+    accounts.sessions.observe(remembered)
+    return Introspection(
+        sources.own,
+        providers=sources.providers,
+        remembered=remembered,
+        scopes=build_scope_rules(settings.tokens.scope_rules, stores),
+        stores=stores,
+        issuer=infrastructure.base_url,
+        clock=infrastructure.clock,
+    )
+
+
+def build_introspection_endpoint(
+    introspection: Introspection, infrastructure: Infrastructure, accounts: Accounts, stores: Stores, metrics: Metrics
+) -> IntrospectionEndpoint:
+    settings = infrastructure.settings
+    return IntrospectionEndpoint(
+        introspection,
+        callers=CallerAuthentication(
+            {
+                caller: _secrets_of(each)
+                for caller, each in zip(
+                    build_callers(settings.introspection, stores), settings.introspection.callers, strict=True
+                )
+            }
+        ),
+        stores=stores,
+        throttle=accounts.throttles["introspection"],
+        trusted_proxies=settings.throttle.trusted_proxies,
+        deadline=settings.introspection.deadline,
+        metrics=metrics,
+    )
+
+
+def build_callers(configured: Configured, stores: Stores) -> Iterable[IntrospectionCaller]:
+    """Return the callers of the settings, in their order."""
+    return [
+        IntrospectionCaller(
+            caller.id,
+            stores=_fronts(caller, stores),
+            providers=frozenset(caller.providers),
+            audiences=frozenset(caller.audiences),
+            clients=frozenset(caller.clients),
+            subject_scopes=frozenset(caller.subject_scopes),
+            username=caller.username,
+            lifespan=caller.lifespan or configured.lifespan,
+            signed=Signed(caller.signed),
+        )
+        for caller in configured.callers
+    ]
+
+
+def _fronts(caller: ConfiguredCaller, stores: Stores) -> frozenset[str]:
+    """Return the fronts of a caller: a store's name means all its tenants."""
+    return frozenset(front.id for front in stores.fronts if {front.id, front.id.partition("@")[0]} & {*caller.stores})
+
+
+def _secrets_of(caller: ConfiguredCaller) -> CallerSecrets:
+    return CallerSecrets(
+        keys=[bytes.fromhex(key.hash) for key in caller.keys],
+        authorization=[bytes.fromhex(value.hash) for value in caller.authorization],
+    )
+
+
+def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> IdentityOf:
+    async def identity_of(external: External) -> Identity | None:
+        async with infrastructure.database.reading() as unit:
+            found = await accounts.identities.find_by_exact_identifiers(
+                unit, type=OIDC, identifiers=[], digest=account_digest(external.issuer, external.subject)
+            )
+        return found[0] if found else None
+
+    return identity_of

@@ -1,0 +1,222 @@
+"""`POST /oauth2/introspect` (RFC 7662), with answers as signed tokens (RFC 9701).
+
+A plain ASGI callable before the router, because an engine waits for it in each of a shopper's requests. The whole
+answer has a deadline, the body included; what is not known until then is a 503, never a guess.
+
+    caller -> parameters -> answer of `oauth/introspection.py`, all within the deadline
+
+The token may be in a form, urlencoded or multipart, or in the query, as commercetools' own endpoint takes it; further
+parameters are ignored (section 2.1), `token_type_hint` among them: a token has one source, whatever a caller guesses.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+from urllib.parse import parse_qsl
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shopkeeper.commerce.stores import STORE, TENANT, Stores
+from shopkeeper.errors import (
+    BodyIncomplete,
+    Busy,
+    MalformedBody,
+    PayloadTooLarge,
+    StoreUnknown,
+    TooManyRequests,
+    UpstreamFailed,
+)
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.multipart import is_multipart, parse_multipart
+from shopkeeper.http.request_log import note
+from shopkeeper.http.requests import FORM, MAX_FIELDS, client_of
+from shopkeeper.http.responses import encode
+from shopkeeper.oauth.introspection import Introspected, Introspection
+from shopkeeper.oauth.introspection_callers import CallerAuthentication, IntrospectionCaller
+from shopkeeper.parsing import gather, media_type_of
+from shopkeeper.throttle import Throttle
+
+ALIAS: Final = "/introspect"
+LARGEST_BODY: Final = 65_536
+TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
+RETRY_AFTER: Final = 1
+"""Seconds after which an answer that was late may be in time."""
+_JSON: Final = (b"content-type", b"application/json")
+_NOT_STORED: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+_CHALLENGES: Final = (
+    (b"www-authenticate", b'Basic realm="introspection", charset="UTF-8"'),
+    (b"www-authenticate", b'Bearer realm="introspection"'),
+)
+
+log = structlog.get_logger("shopkeeper.introspection")
+
+
+class _Refused(Exception):
+    """A request that gets no answer about its token.
+
+    Args:
+        outcome: for the metrics.
+        error, description: the members of the body (RFC 6749 section 5.2).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        description: str,
+        *,
+        outcome: str = "refused",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(description)
+        self.status, self.outcome, self.headers = status, outcome, headers
+        self.body = encode({"error": error, "error_description": description})
+
+
+class IntrospectionEndpoint:
+    """The endpoint.
+
+    Args:
+        throttle: limits refused credentials of an address. Valid ones are never limited, so that a stranger behind the
+            same gateway locks no caller out.
+        deadline: how long a whole answer may take.
+    """
+
+    def __init__(
+        self,
+        introspection: Introspection,
+        *,
+        callers: CallerAuthentication,
+        stores: Stores,
+        throttle: Throttle,
+        trusted_proxies: int,
+        deadline: timedelta,
+        metrics: Metrics,
+    ) -> None:
+        self._introspection, self._callers, self._stores = introspection, callers, stores
+        self._throttle, self._trusted_proxies = throttle, trusted_proxies
+        self._deadline = deadline.total_seconds()
+        self._metrics = metrics
+
+    def at(self, path: str) -> Mapping[str, ASGIApp]:
+        """Return the endpoint by its paths."""
+        return {path: self, ALIAS: self}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
+        headers: Sequence[tuple[bytes, bytes]] = ()
+        try:
+            introspected = await self._in_time(scope, receive)
+            status, body = 200, introspected.body
+            outcome = "active" if introspected.active else "inactive"
+        except _Refused as refused:
+            status, headers, body, outcome = refused.status, refused.headers, refused.body, refused.outcome
+        self._metrics.observe_introspection(outcome, time.perf_counter() - begun)
+        length = (b"content-length", b"%d" % len(body))
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [length, _JSON, *_NOT_STORED, *headers]}
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _in_time(self, scope: Scope, receive: Receive) -> Introspected:
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._introspected(scope, receive)
+        except TimeoutError as late:
+            log.warning("introspection.late", deadline=self._deadline)
+            raise _unavailable("The answer was not ready in time. Ask again.") from late
+
+    async def _introspected(self, scope: Scope, receive: Receive) -> Introspected:
+        if scope["method"] != "POST":
+            raise _Refused(405, "invalid_request", "Ask with POST.", headers=((b"allow", b"POST"),))
+        headers = Headers(scope=scope)
+        caller = await self._caller(scope, headers)
+        note(principal=f"introspection:{caller.id}")
+        token, store = await self._parameters(scope, headers, receive)
+        try:
+            return await self._introspection.answer(token, caller, store=store)
+        except (UpstreamFailed, Busy) as failed:
+            log.warning("introspection.unavailable", error=failed.code, caller=caller.id)
+            raise _unavailable("Whether the token is active cannot be told at the moment. Ask again.") from failed
+
+    async def _caller(self, scope: Scope, headers: Headers) -> IntrospectionCaller:
+        values = headers.getlist("authorization")
+        caller = self._callers.find(values[0]) if len(values) == 1 else None
+        if caller is not None:
+            return caller
+        client = client_of(scope, trusted_proxies=self._trusted_proxies)
+        try:
+            await self._throttle.spend(client.ip)
+        except TooManyRequests as many:
+            retry = (b"retry-after", many.headers["Retry-After"].encode())
+            raise _Refused(429, "invalid_client", "Too many wrong credentials.", headers=(retry,)) from many
+        raise _Refused(
+            401,
+            "invalid_client",
+            "Authenticate as one of introspection.callers: with Basic, a bearer key, or its Authorization value.",
+            headers=_CHALLENGES,
+        )
+
+    async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[str, str | None]:
+        """Return the token, and the id of the front that the request names."""
+        body = await _body(receive, declared=headers.get("content-length"))
+        try:
+            fields = _fields(body, headers.get("content-type", ""))
+            query = _pairs(scope["query_string"]) if scope["query_string"] else ()
+            tokens = {text for name, text in (*fields, *query) if name == TOKEN}
+            if len(tokens) != 1 or not (token := tokens.pop()):
+                raise _invalid("Send one parameter token, in a form or in the query.")
+            return token, self._front(dict(query)) if query else None
+        except (MalformedBody, StoreUnknown) as unreadable:
+            raise _invalid(unreadable.sentence) from unreadable
+
+    def _front(self, query: Mapping[str, str]) -> str | None:
+        """Return the front that the address names; None where it names none. Raises `StoreUnknown`."""
+        store = self._stores.named(name=query.get(STORE), tenant=query.get(TENANT), host=None)
+        return store.id if store is not None else None
+
+
+def _fields(body: bytes, content_type: str) -> Sequence[tuple[str, str]]:
+    if not body:
+        return ()
+    if is_multipart(content_type):
+        return parse_multipart(body, content_type)
+    if media_type_of(content_type) != FORM:
+        raise MalformedBody("Send a form, as application/x-www-form-urlencoded or multipart/form-data.")
+    return _pairs(body)
+
+
+def _pairs(text: bytes) -> Sequence[tuple[str, str]]:
+    try:
+        return parse_qsl(text.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+    except ValueError as broken:
+        raise MalformedBody("The parameters cannot be read.") from broken
+
+
+async def _body(receive: Receive, *, declared: str | None) -> bytes:
+    async def chunks() -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BodyIncomplete
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    try:
+        return await gather(chunks(), declared=declared, limit=LARGEST_BODY)
+    except PayloadTooLarge as large:
+        raise _Refused(413, "invalid_request", large.sentence) from large
+
+
+def _invalid(description: str) -> _Refused:
+    return _Refused(400, "invalid_request", description)
+
+
+def _unavailable(description: str) -> _Refused:
+    retry = (b"retry-after", b"%d" % RETRY_AFTER)
+    return _Refused(503, "temporarily_unavailable", description, outcome="unavailable", headers=(retry,))
