@@ -104,7 +104,7 @@ async def build_accounts(
         "provider": settings.throttle.provider.per_ip,
         "provider_logout": settings.throttle.provider_logout.per_ip,
         "token_exchange": settings.throttle.login.per_ip,
-        "introspection": settings.throttle.introspection.per_ip,
+        "client": settings.throttle.client.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
         "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,

@@ -11,6 +11,9 @@ from shopkeeper.credentials.linked_providers import OIDC, account_digest
 from shopkeeper.http.introspection import IntrospectionEndpoint
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.identity.values import Identity
+from shopkeeper.jose.keys import KeySet
+from shopkeeper.oauth.client_authentication import ClientAuthentication
+from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.oauth.introspection_callers import CallerAuthentication, CallerSecrets, IntrospectionCaller, Signed
 from shopkeeper.oauth.remembered_tokens import IdentityOf, RememberedTokens
@@ -54,8 +57,19 @@ def build_introspection_endpoint(
                 )
             }
         ),
+        assertions=ClientAuthentication(
+            {
+                caller.id: ClientCredentials(caller.id, keys=KeySet.of_jwks(caller.jwks))
+                for caller in settings.introspection.callers
+                if caller.jwks is not None
+            },
+            audiences=(infrastructure.base_url, f"{infrastructure.base_url}{settings.introspection.path}"),
+            database=infrastructure.database,
+            throttle=accounts.throttles["client"],
+            clock=infrastructure.clock,
+        ),
         stores=stores,
-        throttle=accounts.throttles["introspection"],
+        throttle=accounts.throttles["client"],
         trusted_proxies=settings.throttle.trusted_proxies,
         deadline=settings.introspection.deadline,
         metrics=metrics,

@@ -35,6 +35,8 @@ from shopkeeper.http.multipart import is_multipart, parse_multipart
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import FORM, MAX_FIELDS, client_of
 from shopkeeper.http.responses import encode
+from shopkeeper.oauth.client_authentication import ASSERTION, ClientAuthentication
+from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
 from shopkeeper.oauth.introspection import Introspected, Introspection
 from shopkeeper.oauth.introspection_callers import CallerAuthentication, IntrospectionCaller
 from shopkeeper.parsing import gather, media_type_of
@@ -47,6 +49,9 @@ RETRY_AFTER: Final = 1
 """Seconds after which an answer that was late may be in time."""
 _JSON: Final = (b"content-type", b"application/json")
 _NOT_STORED: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+_WHO: Final = (
+    "Authenticate as one of introspection.callers: with Basic, a bearer key, its Authorization value, or an assertion."
+)
 _CHALLENGES: Final = (
     (b"www-authenticate", b'Basic realm="introspection", charset="UTF-8"'),
     (b"www-authenticate", b'Bearer realm="introspection"'),
@@ -81,6 +86,7 @@ class IntrospectionEndpoint:
     """The endpoint.
 
     Args:
+        assertions: authenticates callers that sign (`private_key_jwt`).
         throttle: limits refused credentials of an address. Valid ones are never limited, so that a stranger behind the
             same gateway locks no caller out.
         deadline: how long a whole answer may take.
@@ -91,13 +97,15 @@ class IntrospectionEndpoint:
         introspection: Introspection,
         *,
         callers: CallerAuthentication,
+        assertions: ClientAuthentication,
         stores: Stores,
         throttle: Throttle,
         trusted_proxies: int,
         deadline: timedelta,
         metrics: Metrics,
     ) -> None:
-        self._introspection, self._callers, self._stores = introspection, callers, stores
+        self._introspection, self._callers, self._assertions = introspection, callers, assertions
+        self._stores = stores
         self._throttle, self._trusted_proxies = throttle, trusted_proxies
         self._deadline = deadline.total_seconds()
         self._metrics = metrics
@@ -134,38 +142,38 @@ class IntrospectionEndpoint:
         if scope["method"] != "POST":
             raise _Refused(405, "invalid_request", "Ask with POST.", headers=((b"allow", b"POST"),))
         headers = Headers(scope=scope)
-        caller = await self._caller(scope, headers)
+        caller = self._presented(headers)
+        fields = await _fields(receive, headers) if caller or not headers.getlist("authorization") else ()
+        caller = caller or await self._asserted(scope, fields)
         note(principal=f"introspection:{caller.id}")
-        token, store = await self._parameters(scope, headers, receive)
+        token, store = self._parameters(scope, fields)
         try:
             return await self._introspection.answer(token, caller, store=store)
         except (UpstreamFailed, Busy) as failed:
             log.warning("introspection.unavailable", error=failed.code, caller=caller.id)
             raise _unavailable("Whether the token is active cannot be told at the moment. Ask again.") from failed
 
-    async def _caller(self, scope: Scope, headers: Headers) -> IntrospectionCaller:
+    def _presented(self, headers: Headers) -> IntrospectionCaller | None:
         values = headers.getlist("authorization")
-        caller = self._callers.find(values[0]) if len(values) == 1 else None
-        if caller is not None:
-            return caller
-        client = client_of(scope, trusted_proxies=self._trusted_proxies)
+        return self._callers.find(values[0]) if len(values) == 1 else None
+
+    async def _asserted(self, scope: Scope, fields: Sequence[tuple[str, str]]) -> IntrospectionCaller:
+        """Return the caller that a signed assertion proves (RFC 7523). Raises `_Refused` where there is none."""
+        ip = client_of(scope, trusted_proxies=self._trusted_proxies).ip
         try:
-            await self._throttle.spend(client.ip)
+            if any(name == ASSERTION for name, _ in fields):
+                return self._callers.by_id[await self._assertions.authenticate((), _once(fields), ip=ip)]
+            await self._throttle.spend(ip)
+        except (InvalidClient, InvalidRequest) as refused:
+            raise _Refused(401, "invalid_client", refused.description, headers=_CHALLENGES) from refused
         except TooManyRequests as many:
             retry = (b"retry-after", many.headers["Retry-After"].encode())
             raise _Refused(429, "invalid_client", "Too many wrong credentials.", headers=(retry,)) from many
-        raise _Refused(
-            401,
-            "invalid_client",
-            "Authenticate as one of introspection.callers: with Basic, a bearer key, or its Authorization value.",
-            headers=_CHALLENGES,
-        )
+        raise _Refused(401, "invalid_client", _WHO, headers=_CHALLENGES)
 
-    async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[str, str | None]:
+    def _parameters(self, scope: Scope, fields: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
         """Return the token, and the id of the front that the request names."""
-        body = await _body(receive, declared=headers.get("content-length"))
         try:
-            fields = _fields(body, headers.get("content-type", ""))
             query = _pairs(scope["query_string"]) if scope["query_string"] else ()
             tokens = {text for name, text in (*fields, *query) if name == TOKEN}
             if len(tokens) != 1 or not (token := tokens.pop()):
@@ -180,14 +188,22 @@ class IntrospectionEndpoint:
         return store.id if store is not None else None
 
 
-def _fields(body: bytes, content_type: str) -> Sequence[tuple[str, str]]:
-    if not body:
-        return ()
-    if is_multipart(content_type):
-        return parse_multipart(body, content_type)
-    if media_type_of(content_type) != FORM:
-        raise MalformedBody("Send a form, as application/x-www-form-urlencoded or multipart/form-data.")
-    return _pairs(body)
+async def _fields(receive: Receive, headers: Headers) -> Sequence[tuple[str, str]]:
+    """Return the fields of the body, in their order. Raises `_Refused`."""
+    content_type = headers.get("content-type", "")
+    try:
+        body = await gather(_chunks(receive), declared=headers.get("content-length"), limit=LARGEST_BODY)
+        if not body:
+            return ()
+        if is_multipart(content_type):
+            return parse_multipart(body, content_type)
+        if media_type_of(content_type) == FORM:
+            return _pairs(body)
+    except PayloadTooLarge as large:
+        raise _Refused(413, "invalid_request", large.sentence) from large
+    except MalformedBody as unreadable:
+        raise _invalid(unreadable.sentence) from unreadable
+    raise _invalid("Send a form, as application/x-www-form-urlencoded or multipart/form-data.")
 
 
 def _pairs(text: bytes) -> Sequence[tuple[str, str]]:
@@ -197,20 +213,22 @@ def _pairs(text: bytes) -> Sequence[tuple[str, str]]:
         raise MalformedBody("The parameters cannot be read.") from broken
 
 
-async def _body(receive: Receive, *, declared: str | None) -> bytes:
-    async def chunks() -> AsyncIterator[bytes]:
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise BodyIncomplete
-            more = message.get("more_body", False)
-            yield message.get("body", b"")
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyIncomplete
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
-    try:
-        return await gather(chunks(), declared=declared, limit=LARGEST_BODY)
-    except PayloadTooLarge as large:
-        raise _Refused(413, "invalid_request", large.sentence) from large
+
+def _once(fields: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Return fields by their names. Raises `InvalidRequest` where one comes twice (RFC 6749 section 3.2)."""
+    named = dict(fields)
+    if len(named) < len(fields):
+        raise InvalidRequest("Send each parameter once.")
+    return named
 
 
 def _invalid(description: str) -> _Refused:

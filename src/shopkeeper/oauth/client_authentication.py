@@ -26,6 +26,7 @@ from shopkeeper.storage.database import Database
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens import received_token_store
 
+ASSERTION: Final = "client_assertion"
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 """As the server's metadata names them (RFC 8414)."""
@@ -83,7 +84,7 @@ class ClientAuthentication:
             raise
 
     async def _authenticated(self, authorization: Sequence[str], parameters: Mapping[str, str]) -> str:
-        assertion = "client_assertion" in parameters or "client_assertion_type" in parameters
+        assertion = ASSERTION in parameters or "client_assertion_type" in parameters
         if len(authorization) + ("client_secret" in parameters) + assertion > 1:
             raise InvalidRequest("Authenticate by one method only.")
         if authorization:
@@ -106,10 +107,10 @@ class ClientAuthentication:
         return known.id
 
     async def _by_assertion(self, parameters: Mapping[str, str]) -> str:
-        if parameters.get("client_assertion_type") != ASSERTION_TYPE or "client_assertion" not in parameters:
+        if parameters.get("client_assertion_type") != ASSERTION_TYPE or ASSERTION not in parameters:
             raise InvalidRequest(f"Send client_assertion with client_assertion_type={ASSERTION_TYPE}.")
         try:
-            client_id, jti, until = self._verified(parameters["client_assertion"])
+            client_id, jti, until = self._verified(parameters[ASSERTION])
         except TokenRefused as refused:
             log.info("oauth.assertion_refused", cause=refused.cause)
             raise InvalidClient from refused

@@ -92,6 +92,7 @@ class CallerAuthentication:
     """
 
     def __init__(self, callers: Mapping[IntrospectionCaller, CallerSecrets]) -> None:
+        self.by_id = {caller.id: caller for caller in callers}
         self._values = [(caller, value) for caller, known in callers.items() for value in known.authorization]
         self._keys = [(caller, key) for caller, known in callers.items() for key in known.keys]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from shopkeeper.settings.known_secrets import is_published
+from shopkeeper.settings.oauth_clients import key_set_of, public_keys_only
 from shopkeeper.settings.section import SECRET, TRIMMED, Section, without_line_break
 from shopkeeper.settings.serving import SHORTEST_KEY, hex_digest, key_digest, of_something
 from shopkeeper.settings.values import Lifespan, parse_duration
@@ -86,6 +87,10 @@ class IntrospectionCaller(Section):
         description="Whole values of its `Authorization` header, compared as they are: what commercetools is given as "
         "`authorizationHeader`",
     )
+    jwks: Annotated[Mapping[str, Any] | None, AfterValidator(lambda keys: keys and public_keys_only(keys))] = Field(
+        default=None,
+        description="Its public keys, a JWK set, where it authenticates by `private_key_jwt`",
+    )
     stores: tuple[str, ...] = Field(
         default=(),
         description="The stores whose tokens it may ask about, all when empty; `store@tenant` names one tenant",
@@ -116,6 +121,13 @@ class IntrospectionCaller(Section):
         default="allowed",
         description="Whether answers are signed (RFC 9701): where it asks for it in `Accept`, always, or never",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_set_of_text(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "jwks" not in value:
+            return value
+        return {**value, "jwks": key_set_of(value["jwks"])}
 
 
 class Introspection(Section):
@@ -157,6 +169,8 @@ class Introspection(Section):
         if len(set(secrets)) < len(secrets):
             raise ValueError("has a key twice; a key belongs to one caller")
         for caller in self.callers:
-            if not (caller.keys or caller.authorization):
-                raise ValueError(f"gives the caller {caller.id} no keys and no authorization; it could never ask")
+            if not (caller.keys or caller.authorization or caller.jwks):
+                raise ValueError(
+                    f"gives the caller {caller.id} no keys, no authorization and no jwks; it could never ask"
+                )
         return self

@@ -37,7 +37,7 @@ def _scope(scope: str) -> str:
     return scope
 
 
-def _key_set(value: Any) -> Any:
+def key_set_of(value: Any) -> Any:
     """Accept the JWK set as JSON text too, as a variable of the environment or a file has it."""
     value = without_line_break(value)
     if not isinstance(value, str):
@@ -50,7 +50,8 @@ def _key_set(value: Any) -> Any:
         raise ValueError('must be a JWK set: {"keys": [...]}') from None
 
 
-def _public_only(key_set: Mapping[str, Any]) -> Mapping[str, Any]:
+def public_keys_only(key_set: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JWK set. Raises `ValueError` where it is none, or holds anything secret."""
     keys = key_set.get("keys")
     if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
         raise ValueError('must be a JWK set with at least one key: {"keys": [...]}')
@@ -91,7 +92,7 @@ class OAuthClient(Section):
         max_length=8,
         description="Its secrets, several at once for rotation; only their SHA-256 is kept in memory",
     )
-    jwks: Annotated[Mapping[str, Any] | None, AfterValidator(lambda keys: keys and _public_only(keys))] = Field(
+    jwks: Annotated[Mapping[str, Any] | None, AfterValidator(lambda keys: keys and public_keys_only(keys))] = Field(
         default=None,
         description="Its public keys, a JWK set, where it authenticates by `private_key_jwt` in place of a secret",
     )
@@ -121,7 +122,7 @@ class OAuthClient(Section):
     @classmethod
     def _key_set_as_text(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "jwks" in value:
-            return {**value, "jwks": _key_set(value["jwks"])}
+            return {**value, "jwks": key_set_of(value["jwks"])}
         return value
 
     @model_validator(mode="after")
