@@ -121,8 +121,9 @@ async def opened(
         closing.push_async_callback(application.infrastructure.http_client.close)
         closing.push_async_callback(application.infrastructure.jsonnet.close)
         closing.callback(application.accounts.hasher.close)
-        await application.accounts.sessions.listen()
+        await application.listen()
         closing.push_async_callback(application.accounts.sessions.close)
+        closing.push_async_callback(application.accounts.session_servers.answers.close)
         async with application.infrastructure.database.unit() as unit:
             for store in application.commerce.stores.fronts:
                 await load_catalogue(unit, store=store.id, catalogue=demo.read_catalogue())

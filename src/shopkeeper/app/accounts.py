@@ -9,6 +9,7 @@ from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
+from shopkeeper.app.session_servers import SessionServers, build_session_servers
 from shopkeeper.app.session_tokenizer import build_session_tokenizer
 from shopkeeper.app.social_providers import build_social_providers
 from shopkeeper.credentials.attempts import AttemptGuard
@@ -60,6 +61,7 @@ class Accounts:
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
     courier: Courier
+    session_servers: SessionServers
     on_deleted: list[Listener]
     """Called with each deleted identity. What is built later and stores data about identities adds its listener
     here."""
@@ -174,6 +176,7 @@ async def build_accounts(
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
         courier=courier,
+        session_servers=build_session_servers(infrastructure),
         on_deleted=on_deleted,
     )
 

@@ -67,9 +67,15 @@ class Application:
         """The bytes of all request bodies."""
         return self.lasting.bodies
 
+    async def listen(self) -> None:
+        """Begin to cache sessions, and to hear of their ends in other processes."""
+        await self.accounts.sessions.listen()
+        await self.accounts.session_servers.answers.listen()
+
     async def close(self, *, other: "Application | None" = None) -> None:
         """Close what belongs to this application alone, and leave open what the `other` one shares with it."""
         await self.accounts.sessions.close()
+        await self.accounts.session_servers.answers.close()
         if other is None or other.infrastructure.http_client is not self.infrastructure.http_client:
             await self.infrastructure.http_client.close()
         if other is None:

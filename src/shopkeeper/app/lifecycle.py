@@ -43,7 +43,7 @@ async def _begin(application: Application) -> None:
     if settings.dsn.kind == "memory":
         # A database in memory begins with the process that opens it, so it cannot have been migrated before.
         await migrate(application.infrastructure.database)
-    await application.accounts.sessions.listen()
+    await application.listen()
     if settings.demo:
         await load_sample_data(application)
 

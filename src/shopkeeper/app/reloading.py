@@ -105,7 +105,7 @@ class Reloader:
     async def _replace(self, former: Application, settings: Settings) -> None:
         application = await build_again(former, settings)
         try:
-            await application.accounts.sessions.listen()
+            await application.listen()
             if settings.demo:
                 await load_sample_data(application)
         except BaseException:

@@ -64,6 +64,7 @@ from shopkeeper.http.pages.shown_providers import ShownProvider, ShownProviders
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
+from shopkeeper.http.remote_selfservice import RemoteSelfService
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
@@ -218,9 +219,18 @@ def build_public(
             metrics=metrics,
         )
     gateways = _forward_auth(infrastructure, accounts, authenticator)
+    remote = RemoteSelfService(
+        accounts.session_servers.servers,
+        authenticator=authenticator,
+        form_origins=form_origins(infrastructure.settings, [binding.shown.ui_url for binding in flow_bindings]),
+        return_addresses=build_return_addresses(infrastructure),
+        own_session=accounts.sessions.resolve,
+        refused_page=pages.refused,
+    )
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
         *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in direct.items()),
+        *remote.routes(),
         *not_built_routes(PUBLIC),  # before the routes of all methods' callbacks
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
@@ -232,7 +242,10 @@ def build_public(
         routes,
         hot={
             "/sessions/whoami": WhoAmI(
-                authenticator=authenticator, tokenizer=accounts.tokenizer, clock=infrastructure.clock
+                authenticator=authenticator,
+                tokenizer=accounts.tokenizer,
+                clock=infrastructure.clock,
+                elsewhere=remote.whoami if accounts.session_servers.servers else None,
             ),
             **gateways,
             **_introspection(infrastructure, accounts, commerce, introspection, metrics),

@@ -5,11 +5,12 @@ session's language. Most requests are answered immediately (`WhoamiAtOnce`); the
 the router (`WhoAmI`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
@@ -28,6 +29,7 @@ from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
 OK: Final = 200
+Elsewhere = Callable[[Scope], Awaitable[Response | None]]
 TOKENIZE_AS: Final = "tokenize_as"
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -84,12 +86,22 @@ class WhoAmI:
 
     If a request names a store, by header, address or host, a session of another store does not count. If it names none,
     the header `X-Shopkeeper-Store` names the session's store.
+
+    `elsewhere` answers for a store whose sessions another server keeps; None where it does not.
     """
 
-    def __init__(self, *, authenticator: RequestAuthenticator, tokenizer: SessionTokenizer, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        authenticator: RequestAuthenticator,
+        tokenizer: SessionTokenizer,
+        clock: Clock,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._tokenizer = tokenizer
         self._clock = clock
+        self._elsewhere = elsewhere
         refusal = Unauthenticated("There is no valid session with this request.")
         self._refusals = in_each_language(refusal, clock=clock)
 
@@ -99,8 +111,10 @@ class WhoAmI:
         except StoreUnknown:
             cached = None
         if cached is None:
-            language = self._authenticator.language_of(HTTPConnection(scope))
-            await self._refusals[language](scope, receive, send)
+            answered = await self._elsewhere(scope) if self._elsewhere is not None else None
+            if answered is None:
+                answered = self._refusals[self._authenticator.language_of(HTTPConnection(scope))]
+            await answered(scope, receive, send)
             return
         answer = cached.whoami
         note(principal=answer.principal)

@@ -1,0 +1,75 @@
+"""Build the providers of kind `kratos`: servers with Kratos' API that keep the sessions of stores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.http.remote_answers import RemoteAddresses
+from shopkeeper.http.remote_cookies import RemoteCookies
+from shopkeeper.http.remote_selfservice import RemoteServer
+from shopkeeper.openid.calls import Limits, ProviderCalls
+from shopkeeper.settings.kratos_provider import KratosProvider
+from shopkeeper.upstream.kratos import KratosSessions, Remote
+from shopkeeper.upstream.remote_answers import RemoteAnswers
+
+PLACES = 50
+"""Questions to one server at a time: sessions are asked for in the middle of requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionServers:
+    """The session servers by the id of their provider, and what they have answered."""
+
+    servers: Mapping[str, RemoteServer]
+    answers: RemoteAnswers
+
+    @property
+    def sessions(self) -> Mapping[str, KratosSessions]:
+        """The sessions of each server, by the id of its provider."""
+        return {provider: server.sessions for provider, server in self.servers.items()}
+
+
+def build_session_servers(infrastructure: Infrastructure) -> SessionServers:
+    """Build them. None is called yet, so that one that is down stops no start."""
+    sections = _sections(infrastructure)
+    longest = max((section.cache_for for section in sections), default=timedelta())
+    answers = RemoteAnswers(infrastructure.cache, clock=infrastructure.clock, longest=longest)
+    return SessionServers({section.id: _server(section, infrastructure, answers) for section in sections}, answers)
+
+
+def _sections(infrastructure: Infrastructure) -> Sequence[KratosProvider]:
+    return [section for section in infrastructure.settings.providers if isinstance(section, KratosProvider)]
+
+
+def _server(section: KratosProvider, infrastructure: Infrastructure, answers: RemoteAnswers) -> RemoteServer:
+    remote = _remote(section, infrastructure)
+    calls = ProviderCalls(
+        infrastructure.http_client,
+        infrastructure.clock,
+        Limits(call=section.deadline.total_seconds(), places=PLACES),
+    )
+    pages = {kind: url for kind, url in section.ui.model_dump().items() if url is not None}
+    return RemoteServer(
+        sessions=KratosSessions(remote, calls=calls, answers=answers, clock=infrastructure.clock),
+        calls=calls,
+        mode=section.self_service,
+        addresses=RemoteAddresses(remote.public_url, infrastructure.base_url, pages=pages),
+        cookies=RemoteCookies(section.id, secure=infrastructure.base_url.startswith("https://")),
+    )
+
+
+def _remote(section: KratosProvider, infrastructure: Infrastructure) -> Remote:
+    public_url = section.public_url.rstrip("/")
+    by_us = section.self_service != "off"
+    return Remote(
+        id=section.id,
+        public_url=public_url,
+        cookie=section.cookie,
+        token_prefix=section.token_prefix,
+        required_aal=section.required_aal,
+        cache_for=section.cache_for,
+        deadline=section.deadline,
+        groups_from=section.groups_from,
+        second_factor_url=(f"{infrastructure.base_url if by_us else public_url}/self-service/login/browser?aal=aal2"),
+    )

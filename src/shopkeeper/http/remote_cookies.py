@@ -1,0 +1,75 @@
+"""The cookies of a session server whose paths this server passes on: renamed, so that none of ours is among them.
+
+The browser keeps each under a name that begins with the provider's id. Only cookies with such a name are sent to the
+session server, under the name that it gave them, and whatever domain and path it asked for, they belong to our host.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from shopkeeper.http.cookies import Cookies
+
+MOST_LINES: Final = 20
+"""`Set-Cookie` lines of one response that are passed on."""
+LONGEST: Final = 8_192
+"""Characters of a line. Browsers keep no cookie of more than 4,096 bytes."""
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_VALUE: Final = re.compile(r"[A-Za-z0-9!#$%&'()*+\-./:<=>?@\[\]^_`{|}~]*", re.ASCII)
+_MAX_AGE: Final = re.compile(r"-?\d{1,12}", re.ASCII)
+_DATE: Final = re.compile(r"[A-Za-z0-9,: +-]{1,40}", re.ASCII)
+_SAME_SITE: Final = {"lax": "Lax", "strict": "Strict", "none": "None"}
+
+
+class RemoteCookies:
+    """Renames the cookies of one session server.
+
+    Args:
+        provider: the provider's id.
+        secure: whether our public address is https.
+
+    >>> RemoteCookies("idp", secure=True).name("ory_kratos_session")
+    '__Host-idp.ory_kratos_session'
+    """
+
+    def __init__(self, provider: str, *, secure: bool) -> None:
+        self._secure = secure
+        self._prefix = f"{'__Host-' if secure else ''}{provider}."
+
+    def name(self, remote: str) -> str:
+        """Return the name of the server's cookie at our host."""
+        return self._prefix + remote
+
+    def sent(self, cookies: Cookies) -> Iterator[tuple[str, str]]:
+        """Yield the name and the value of each cookie for the session server, out of those of a request.
+
+        One that came with several values was planted by a neighbouring host, and which one is unknown: it is left out.
+        """
+        for name, values in cookies.items():
+            if name.startswith(self._prefix) and len(name) > len(self._prefix) and len(values) == 1:
+                yield name.removeprefix(self._prefix), values[0]
+
+    def received(self, lines: Sequence[str]) -> Iterator[str]:
+        """Yield the `Set-Cookie` lines for the browser; what is no cookie as RFC 6265 has it is left out."""
+        for line in lines[:MOST_LINES]:
+            renamed = self._renamed(line) if len(line) <= LONGEST else None
+            if renamed is not None:
+                yield renamed
+
+    def _renamed(self, line: str) -> str | None:
+        pair, *attributes = line.split(";")
+        name, mark, value = pair.strip(" \t").partition("=")
+        if not mark or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            return None
+        parts = [f"{self.name(name)}={value}", "Path=/", "HttpOnly"]
+        given = {key.strip().lower(): text.strip() for key, _, text in (each.partition("=") for each in attributes)}
+        if _MAX_AGE.fullmatch(given.get("max-age", "")):
+            parts.append(f"Max-Age={given['max-age']}")
+        if _DATE.fullmatch(given.get("expires", "")):
+            parts.append(f"Expires={given['expires']}")
+        if self._secure:
+            parts.append("Secure")
+        same_site = _SAME_SITE.get(given.get("samesite", "").lower(), "Lax")
+        # Browsers refuse SameSite=None without Secure.
+        parts.append(f"SameSite={same_site if self._secure or same_site != 'None' else 'Lax'}")
+        return "; ".join(parts)

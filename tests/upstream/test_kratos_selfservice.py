@@ -1,0 +1,153 @@
+"""Self-service for a store whose identities another server proves: passed on, redirected, or refused."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import ADDRESS, EVIL, OTHER_PAGE, OWN_PAGE, PASSWORD, csrf_of, new_address, sign_up
+from tests.conftest import Run
+from tests.upstream.kratos_scene import IDP, InFront, in_front
+
+JSON = {"accept": "application/json"}
+KETTLE = {"connector": "kettle"}
+
+
+@pytest.fixture
+async def scene(run: Run, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[InFront]:
+    async with in_front(run, tmp_path, clock) as scene:
+        yield scene
+
+
+async def test_an_app_registers_signs_in_and_out_through_us(scene: InFront) -> None:
+    app, email = await scene.shop.native(), new_address()
+    flow = (await app.get("/self-service/registration/api")).json()
+    assert flow["ui"]["action"].startswith(f"{ADDRESS}/self-service/registration?flow=")
+    assert flow["request_url"].startswith(ADDRESS)
+    registered = await sign_up(app, email)
+    token = registered["session_token"]
+    known = await app.get("/sessions/whoami", headers={"x-session-token": token})
+    assert known.json()["identity"]["traits"]["email"] == email
+    assert known.json()["identity"]["schema_url"].startswith(f"{ADDRESS}/schemas/")
+    async with httpx2.AsyncClient(base_url=scene.url) as direct:
+        there = await direct.get("/sessions/whoami", headers={"x-session-token": token})
+        assert there.json()["identity"]["id"] == known.json()["identity"]["id"]
+        ended = await app.request("DELETE", "/self-service/logout/api", json={"session_token": token})
+        assert ended.status_code == 204, ended.text
+        assert (await direct.get("/sessions/whoami", headers={"x-session-token": token})).status_code == 401
+    assert (await app.get("/sessions/whoami", headers={"authorization": f"Bearer {token}"})).status_code == 401
+    assert await scene.shop.rows("identities") == []
+
+
+async def test_a_browser_keeps_the_servers_cookies_under_names_of_their_own(scene: InFront) -> None:
+    browser, email = await scene.shop.browser(), new_address()
+    answer = await browser.sign_up(email)
+    names = set(browser.cookies)
+    assert f"__Host-{IDP}.ory_kratos_session" in names
+    assert "ory_kratos_session" not in names
+    lines = answer.headers.get_list("set-cookie")
+    assert all("Path=/" in line and "Secure" in line and "HttpOnly" in line and "Domain" not in line for line in lines)
+    assert await browser.whoami()
+    listed = await browser.get("/sessions", headers=JSON)
+    assert (listed.status_code, listed.json()) == (200, [])
+    settings = await browser.open_flow("settings")
+    assert settings["ui"]["action"].startswith(ADDRESS)
+    leaving = (await browser.get("/self-service/logout/browser", headers=JSON)).json()
+    assert leaving["logout_url"].startswith(f"{ADDRESS}/self-service/logout?token=")
+    gone = await browser.get(leaving["logout_url"], headers=JSON)
+    assert gone.status_code == 204
+    assert await browser.whoami() is None
+
+
+async def test_a_form_without_scripts_is_led_to_the_pages_that_are_configured(
+    run: Run, tmp_path: Path, clock: StoppedClock
+) -> None:
+    pages = {"login": f"{ADDRESS}/in?x=1"}
+    async with in_front(run, tmp_path, clock, provider={"ui": pages}) as scene:
+        browser = await scene.shop.browser()
+        answer = await browser.get("/self-service/login/browser")
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith(f"{ADDRESS}/in?x=1&flow=")
+
+
+async def test_sign_out_through_us_is_seen_at_once(scene: InFront) -> None:
+    app = await scene.shop.native()
+    token = (await sign_up(app, new_address()))["session_token"]
+    sessions = scene.shop.application.accounts.session_servers.sessions[IDP]
+    await sessions.verify(token, None)
+    assert len(scene.shop.application.accounts.session_servers.answers) == 1
+    await app.request("DELETE", "/self-service/logout/api", json={"session_token": token})
+    assert len(scene.shop.application.accounts.session_servers.answers) == 0
+
+
+async def test_where_a_browser_returns_to_is_checked_here(scene: InFront) -> None:
+    app = await scene.shop.native()
+    answer = await app.get(f"/self-service/login/api?return_to={EVIL}")
+    assert (answer.status_code, answer.json()["error"]["id"]) == (400, "self_service_flow_return_to_forbidden")
+    kept = await app.get(f"/self-service/login/api?return_to={ADDRESS}/welcome")
+    assert kept.json()["return_to"] == f"{ADDRESS}/welcome"
+
+
+async def test_the_form_of_another_sites_page_is_not_passed_on(scene: InFront) -> None:
+    browser = await scene.shop.browser()
+    flow = await browser.open_flow("registration")
+    form = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}, "csrf_token": csrf_of(flow)}
+    for page, status in ((OTHER_PAGE, 403), (OWN_PAGE, 200)):
+        answer = await browser.post(flow["ui"]["action"], json=form, headers={**JSON, **page})
+        assert answer.status_code == status, answer.text
+
+
+async def test_other_stores_have_flows_of_their_own(scene: InFront) -> None:
+    app = await scene.shop.native(connector="kettle")
+    await sign_up(app, new_address())
+    assert len(await scene.shop.rows("identities")) == 1
+    assert await scene.remote.rows("identities") == []
+
+
+async def test_a_token_of_ours_is_not_sent_there(scene: InFront) -> None:
+    app, kettle = await scene.shop.native(), await scene.shop.native(**KETTLE)
+    token = (await sign_up(kettle, new_address()))["session_token"]
+    answer = await app.get("/sessions", headers={"x-session-token": token})
+    assert answer.status_code == 401
+
+
+async def test_an_outage_is_said(scene: InFront, run: Run, tmp_path: Path, clock: StoppedClock) -> None:
+    (tmp_path / "other").mkdir()
+    gone = "http://127.0.0.1:9"
+    async with in_front(
+        run,
+        tmp_path / "other",
+        clock,
+        provider={"public_url": gone},
+        clients={"http": {"private_ip_exception_urls": [f"{gone}/**"]}},
+    ) as dark:
+        answer = await (await dark.shop.native()).get("/self-service/login/api")
+        assert (answer.status_code, answer.headers["x-error-code"]) == (503, "session_server_unavailable")
+        page = await (await dark.shop.browser()).get("/self-service/login/browser")
+        assert page.status_code == 503
+        assert "text/html" in page.headers["content-type"]
+
+
+async def test_redirecting_sends_browsers_there(run: Run, tmp_path: Path, clock: StoppedClock) -> None:
+    async with in_front(run, tmp_path, clock, provider={"self_service": "redirect"}) as scene:
+        browser, app = await scene.shop.browser(), await scene.shop.native()
+        path = f"/self-service/login/browser?return_to={ADDRESS}/welcome"
+        answer = await browser.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{scene.url}{path}")
+        as_json = await browser.get(path, headers=JSON)
+        assert (as_json.status_code, as_json.json()["redirect_browser_to"]) == (422, f"{scene.url}{path}")
+        forbidden = await browser.get(f"/self-service/login/browser?return_to={EVIL}")
+        assert forbidden.status_code == 400
+        assert (await app.get("/self-service/login/api")).json()["error"]["id"] == "self_service_flow_disabled"
+        assert (await app.post("/self-service/login?flow=1", json={})).status_code == 400
+        own = await app.get("/self-service/login/api", headers=KETTLE)
+        assert own.status_code == 200
+
+
+async def test_switched_off_nobody_signs_in_here(run: Run, tmp_path: Path, clock: StoppedClock) -> None:
+    async with in_front(run, tmp_path, clock, provider={"self_service": "off"}) as scene:
+        for path in ("/self-service/registration/api", "/self-service/login/browser", "/self-service/settings/browser"):
+            answer = await (await scene.shop.native()).get(path)
+            assert answer.json()["error"]["id"] == "self_service_flow_disabled", path
