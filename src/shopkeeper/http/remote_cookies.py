@@ -1,9 +1,11 @@
 """The cookies of a session server whose paths this server passes on: renamed, so that none of ours is among them.
 
-The browser keeps each under a name that begins with the provider's id. Only cookies with such a name are sent to the
-session server, under the name that it gave them, and whatever domain and path it asked for, they belong to our host.
+The browser keeps each under a name that begins alike for one provider, and for no other. Only cookies with such a name
+are sent to the session server, under the name that it gave them. Whatever domain and path it asked for, they belong to
+our host.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -29,12 +31,14 @@ class RemoteCookies:
         secure: whether our public address is https.
 
     >>> RemoteCookies("idp", secure=True).name("ory_kratos_session")
-    '__Host-idp.ory_kratos_session'
+    '__Host-kratos_0c1eeccc_ory_kratos_session'
     """
 
     def __init__(self, provider: str, *, secure: bool) -> None:
         self._secure = secure
-        self._prefix = f"{'__Host-' if secure else ''}{provider}."
+        # Of the id, a digest: ids may begin alike, and have characters that some clients do not expect in names.
+        named = hashlib.sha256(provider.encode()).hexdigest()[:8]
+        self._prefix = f"{'__Host-' if secure else ''}kratos_{named}_"
 
     def name(self, remote: str) -> str:
         """Return the name of the server's cookie at our host."""
