@@ -6,14 +6,15 @@ answer, the keys that are known go on for a bounded time.
 """
 
 import asyncio
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 try:
     from joserfc.errors import JoseError
     from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+    from joserfc.util import urlsafe_b64decode
 except ImportError as missing:  # pragma: no cover - the test of the wheel sees it
     raise ImportError("The mode `jwt` needs further packages: pip install 'shopkeeper-asgi[jwt]'") from missing
 
@@ -74,11 +75,10 @@ def _key_of(entry: dict[str, Any], algorithms: Collection[str]) -> PublicKey | N
         return None
     public = {name: value for name, value in entry.items() if name in {"kty", "n", "e", "crv", "x", "y"}}
     try:
-        key = _TYPES[kind].import_key(public)
-        strong = not isinstance(key, RSAKey) or _is_strong(key)
-    except (JoseError, ValueError, TypeError, KeyError):
+        strong = kind != "RSA" or _is_strong(public)
+        return PublicKey(kid, algorithm, _TYPES[kind].import_key(public)) if strong else None
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return PublicKey(kid, algorithm, key) if strong else None
 
 
 def _algorithm_of(entry: Mapping[str, Any], kind: str, algorithms: Collection[str]) -> str | None:
@@ -93,9 +93,10 @@ def _algorithm_of(entry: Mapping[str, Any], kind: str, algorithms: Collection[st
     return of_curve if named in {None, of_curve} else None
 
 
-def _is_strong(key: RSAKey) -> bool:
-    numbers = key.public_key.public_numbers()
-    return numbers.n.bit_length() in RSA_BITS and numbers.e > 2 and numbers.e % 2 == 1
+def _is_strong(entry: Mapping[str, Any]) -> bool:
+    """Whether an RSA key may be imported at all. Raises what a malformed number raises."""
+    modulus, exponent = (int.from_bytes(urlsafe_b64decode(entry[name].encode())) for name in ("n", "e"))
+    return modulus.bit_length() in RSA_BITS and exponent > 2 and exponent % 2 == 1
 
 
 class KeySource:
@@ -139,7 +140,7 @@ class KeySource:
             if not self._can_try():
                 self._require_usable()
                 return
-            self._tried_at = time.monotonic()
+            self._tried_at = monotonic()
             try:
                 document = await self._document(await self._address())
                 keys = keys_of(document, self._algorithms)
@@ -148,13 +149,13 @@ class KeySource:
             except ProviderUnavailable:
                 self._require_usable()
                 return
-            self._keys, self._fetched_at = keys, time.monotonic()
+            self._keys, self._fetched_at = keys, monotonic()
 
     def _age(self) -> float:
-        return float("inf") if self._fetched_at is None else time.monotonic() - self._fetched_at
+        return float("inf") if self._fetched_at is None else monotonic() - self._fetched_at
 
     def _can_try(self) -> bool:
-        return self._tried_at is None or time.monotonic() - self._tried_at > PAUSE
+        return self._tried_at is None or monotonic() - self._tried_at > PAUSE
 
     def _require_usable(self) -> None:
         if self._age() > STALE:
