@@ -6,7 +6,7 @@
 >>> SHOPKEEPER_AUTHENTICATOR = "shop.sessions.authenticator"  # the dotted path of an `Authenticator`
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
@@ -16,7 +16,9 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.module_loading import import_string
 
+from shopkeeper_asgi.asgi import headers_of
 from shopkeeper_asgi.authenticator import Authenticator
+from shopkeeper_asgi.credentials import Header
 from shopkeeper_asgi.errors import AuthenticationFailed
 
 View = Callable[..., Any]
@@ -44,7 +46,7 @@ def _guarded(view: View, authenticator: Authenticator, *, optional: bool | None)
         async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 request.session_user = await authenticator.authenticate(
-                    request.headers.items(), method=request.method or "GET", optional=optional
+                    _headers(request), method=request.method or "GET", optional=optional
                 )
             except AuthenticationFailed as failed:
                 return _refused(failed)
@@ -56,7 +58,7 @@ def _guarded(view: View, authenticator: Authenticator, *, optional: bool | None)
     def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             request.session_user = authenticator.authenticate_sync(
-                request.headers.items(), method=request.method or "GET", optional=optional
+                _headers(request), method=request.method or "GET", optional=optional
             )
         except AuthenticationFailed as failed:
             return _refused(failed)
@@ -64,6 +66,12 @@ def _guarded(view: View, authenticator: Authenticator, *, optional: bool | None)
         return answer
 
     return synchronous
+
+
+def _headers(request: HttpRequest) -> Iterable[Header]:
+    # Django leaves names with an underscore out of its own table where it is served over ASGI.
+    scope = getattr(request, "scope", None)
+    return request.headers.items() if scope is None else headers_of(scope)
 
 
 def _refused(failed: AuthenticationFailed) -> HttpResponseBase:

@@ -1,6 +1,6 @@
 """`@isLoggedIn` for Strawberry: the printed schema shows the directive, and the permission enforces it.
 
->>> @strawberry.field(permission_classes=[IsLoggedIn])  # doctest: +SKIP
+>>> @strawberry.field(extensions=[LoggedIn()])  # doctest: +SKIP
 ... def my_orders(self, info: strawberry.Info) -> list[Order]:
 ...     return orders_of(require_user(info).id)
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import strawberry
-from strawberry.permission import BasePermission
+from strawberry.permission import BasePermission, PermissionExtension
 from strawberry.schema_directive import Location
 
 from shopkeeper_asgi.errors import TokenMissing
@@ -29,7 +29,7 @@ class IsLoggedInDirective:
 
 
 class IsLoggedIn(BasePermission):
-    """Refuses a field where nobody is signed in."""
+    """Refuses a field where nobody is signed in. In `permission_classes`, the printed schema does not show it."""
 
     # Clients of Shopkeeper's own GraphQL API open their login form at this code, older ones at the word.
     message = "This needs authentication: sign in first."
@@ -45,6 +45,13 @@ class IsLoggedIn(BasePermission):
 
 _SHOWN = IsLoggedInDirective()
 """One for all fields: two would look like two definitions of one name."""
+
+
+class LoggedIn(PermissionExtension):
+    """Refuses a field where nobody is signed in, and shows `@isLoggedIn` in the printed schema."""
+
+    def __init__(self) -> None:
+        super().__init__([IsLoggedIn()])
 
 
 def user_of(info: strawberry.Info) -> User | None:
