@@ -36,6 +36,16 @@ def granted_scopes(asked: Sequence[str] | None, *, allowed: Collection[str]) -> 
     return tuple(asked)
 
 
+def common_scopes(one: Sequence[str], other: Collection[str]) -> tuple[str, ...]:
+    """Return the scopes that are in both, in the order of the first.
+
+    >>> common_scopes(("a", "b"), ["c", "b"])
+    ('b',)
+    """
+    others = set(other)
+    return tuple(scope for scope in one if scope in others)
+
+
 def audience_of(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str:
     """Return the one audience of a token: the one that is asked for, or the only one that the client has.
 

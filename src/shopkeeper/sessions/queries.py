@@ -55,6 +55,21 @@ class SessionQueries:
         key = digest(token)
         return self._cache.get(key) or await self._look_up(key, token)
 
+    async def lookup_by_id(self, session_id: UUID) -> CachedSession | None:
+        """Return a session by its id, from the cache where it is there; None where it is unknown. It may have ended."""
+        key = session_id.bytes  # half as long as the digest of a token, so the two never meet
+        found = self._cache.get(key)
+        if found is not None:
+            return found
+        with self._cache.reading() as reading:
+            async with self._database.unit() as unit:
+                session = await with_identity.by_id(unit, session_id)
+            if session is None:
+                return None
+            resolved = self.rendered(session, until=None, read_at=reading.began_at)
+            self._cache.keep(key, resolved, reading)
+            return resolved
+
     def cached(self, token: str) -> CachedSession | None:
         """Return the session of a token from the cache; it may have ended."""
         return self._cache.get(digest(token))

@@ -311,6 +311,16 @@ class Sessions:
         found = self._reader.cached(token) if self.is_ours(token) else None
         return self._used(found) if found is not None else None
 
+    async def resolve_by_id(self, session_id: UUID) -> CachedSession | None:
+        """Return a session by its id, or None where it is unknown or has ended. Asking is no use of the session."""
+        found = await self._reader.lookup_by_id(session_id)
+        return found if found is not None and found.valid_at(self._clock.now()) else None
+
+    def announce(self, unit: Unit, *ids: UUID) -> None:
+        """Announce to all processes, after the commit, that something with these ids has changed: not only sessions and
+        identities have such ids, but also what is revoked with a token."""
+        self._announce(unit, *ids)
+
     async def settle(self) -> None:
         """Wait until the uses of sessions so far are written."""
         await self._last_seen.settle()

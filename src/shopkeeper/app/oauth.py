@@ -1,0 +1,154 @@
+"""Build the OAuth endpoints: clients, grants, revocation, and what verifies access tokens of our own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.commerce import build_stores
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.scope_rules import build_scope_rules
+from shopkeeper.credentials.password import PASSWORD
+from shopkeeper.http.oauth_token import TOKEN_PATH
+from shopkeeper.jose.keys import KeySet
+from shopkeeper.oauth import clients as grant_types
+from shopkeeper.oauth.access_token_source import AccessTokenSource
+from shopkeeper.oauth.client_authentication import ClientAuthentication
+from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
+from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
+from shopkeeper.oauth.grants import PersonScopes
+from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
+from shopkeeper.oauth.revoked_tokens import RevokedTokens
+from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
+from shopkeeper.oauth.token_endpoint import TokenEndpoint
+from shopkeeper.oauth.token_exchange import TokenExchangeGrant
+from shopkeeper.oauth.token_revocation import TokenRevocation
+from shopkeeper.sessions.authentication_gate import AuthenticationGate
+from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
+from shopkeeper.sessions.values import Session
+from shopkeeper.settings import Settings
+from shopkeeper.settings.oauth_clients import OAuthClient as ConfiguredClient
+from shopkeeper.tokens.access_tokens import AccessTokens, SigningKeys
+
+GRANTS: Final = {
+    "client_credentials": grant_types.CLIENT_CREDENTIALS,
+    "token_exchange": grant_types.TOKEN_EXCHANGE,
+    "refresh_token": grant_types.REFRESH_TOKEN,
+}
+"""The values of `grant_type`, by their names in the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """What serves the OAuth endpoints."""
+
+    endpoint: TokenEndpoint
+    revocation: TokenRevocation
+    access_tokens: AccessTokenSource
+    gate: AuthenticationGate
+
+
+def build_oauth(infrastructure: Infrastructure, accounts: Accounts, *, keys: SigningKeys) -> OAuth:
+    """Build the endpoints. Raises `ValueError` where a client cannot work."""
+    settings, database, clock = infrastructure.settings, infrastructure.database, infrastructure.clock
+    clients = {each.id: each for each in _clients(settings)}
+    issuer = infrastructure.base_url
+    gate = build_gate(infrastructure)
+    tokens = AccessTokens(keys, issuer=issuer, clock=clock, lifespan=settings.tokens.access.lifespan)
+    revoked = RevokedTokens(database, sessions=accounts.sessions, clock=clock)
+    source = AccessTokenSource(tokens, revoked=revoked, sessions=accounts.sessions, gate=gate, clients=clients)
+    authentication = ClientAuthentication(
+        {each.id: _credentials(each) for each in settings.tokens.clients},
+        audiences=[issuer, f"{issuer}{TOKEN_PATH}"],
+        database=database,
+        throttle=accounts.throttles["client"],
+        clock=clock,
+    )
+    families = RefreshTokenFamilies(
+        database,
+        tokens=tokens,
+        revoked=revoked,
+        audit=infrastructure.audit,
+        clock=clock,
+        lifespan=settings.tokens.refresh.lifespan,
+    )
+    person_scopes = _person_scopes(settings)
+    exchange = TokenExchangeGrant(
+        tokens,
+        source=source,
+        sessions=accounts.sessions,
+        gate=gate,
+        person_scopes=person_scopes,
+        families=families,
+    )
+    refresh = RefreshTokenGrant(
+        database,
+        tokens=tokens,
+        families=families,
+        sessions=accounts.sessions,
+        gate=gate,
+        person_scopes=person_scopes,
+        replay_window=settings.tokens.refresh.replay_window,
+        budget=accounts.throttles["refresh_session"],
+        clock=clock,
+    )
+    revocation = TokenRevocation(
+        database,
+        authentication=authentication,
+        tokens=tokens,
+        revoked=revoked,
+        families=families,
+        others=[SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)],
+        clock=clock,
+    )
+    grants = [ClientCredentialsGrant(tokens), exchange, refresh]
+    endpoint = TokenEndpoint(clients, authentication=authentication, grants=grants)
+    return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate)
+
+
+def build_gate(infrastructure: Infrastructure) -> AuthenticationGate:
+    """Return the one gate of identities, with the methods that ask for a verified address."""
+    settings = infrastructure.settings
+    after, legacy = settings.selfservice.flows.login.after, settings.feature_flags.legacy_require_verified_login_error
+    asking = {
+        method
+        for method in ("password", "code", "oidc")
+        if any(hook.hook == "require_verified_address" for hook in after.hooks_of(method))
+        and (method == PASSWORD or not legacy)  # the hook counts for passwords only then
+    }
+    return AuthenticationGate(clock=infrastructure.clock, verified_for=asking)
+
+
+def _clients(settings: Settings) -> Sequence[OAuthClient]:
+    fronts = [front.id for front in build_stores(settings).fronts]
+
+    def client(configured: ConfiguredClient) -> OAuthClient:
+        chosen = [front for front in fronts if {front, front.partition("@")[0]} & {*configured.stores}]
+        return OAuthClient(
+            configured.id,
+            grants=frozenset(GRANTS[name] for name in configured.grants),
+            scopes=configured.scopes,
+            audiences=configured.audiences,
+            stores=frozenset(chosen) if configured.stores else None,
+        )
+
+    return [client(each) for each in settings.tokens.clients]
+
+
+def _credentials(configured: ConfiguredClient) -> ClientCredentials:
+    if configured.jwks is None:
+        return ClientCredentials(configured.id, secrets=tuple(bytes.fromhex(each.hash) for each in configured.secrets))
+    keys = KeySet.of_jwks(configured.jwks)
+    if len(keys) < len(configured.jwks["keys"]):
+        raise ValueError(f"a key of the client {configured.id!r} (tokens.clients) is weak, unreadable or not to sign")
+    return ClientCredentials(configured.id, keys=keys)
+
+
+def _person_scopes(settings: Settings) -> PersonScopes:
+    rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
+
+    def scopes_of(session: Session) -> Sequence[str]:
+        facts = SubjectFacts(SubjectKind.CUSTOMER, store=session.store)
+        return [granted.scope for granted in rules.scopes_for(facts)]
+
+    return scopes_of

@@ -1,0 +1,64 @@
+"""The routes of services: `POST /oauth2/token` (RFC 6749 section 3.2) and `POST /oauth2/revoke` (RFC 7009)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.oauth_form import NO_STORE, answered, authorization_of, read_form
+from shopkeeper.http.request_log import note
+from shopkeeper.http.responses import json_response
+from shopkeeper.oauth.grants import Issued
+from shopkeeper.oauth.token_endpoint import TokenEndpoint
+from shopkeeper.oauth.token_revocation import TokenRevocation
+
+TOKEN_PATH: Final = "/oauth2/token"  # noqa: S105 - a path
+REVOCATION_PATH: Final = "/oauth2/revoke"
+
+
+class OAuthTokenRoutes:
+    """The routes. Cookies and sessions mean nothing here, and pages of other origins cannot read an answer."""
+
+    def __init__(
+        self, *, endpoint: TokenEndpoint, revocation: TokenRevocation, authenticator: RequestAuthenticator
+    ) -> None:
+        self._endpoint, self._revocation, self._authenticator = endpoint, revocation, authenticator
+
+    def routes(self) -> Sequence[Route]:
+        """List the routes."""
+        return [
+            Route(TOKEN_PATH, self._issue, methods=["POST"]),
+            Route(REVOCATION_PATH, self._revoke, methods=["POST"]),
+        ]
+
+    async def _issue(self, request: Request) -> Response:
+        async def issue() -> Response:
+            sender = self._authenticator.client_of(request)
+            issued = await self._endpoint.issue(authorization_of(request), await read_form(request), sender=sender)
+            note(principal=f"client:{issued.said.client_id}")
+            return json_response(_shown(issued), 200, NO_STORE)
+
+        return await answered(issue)
+
+    async def _revoke(self, request: Request) -> Response:
+        async def revoke() -> Response:
+            sender = self._authenticator.client_of(request)
+            await self._revocation.revoke(authorization_of(request), await read_form(request), sender=sender)
+            return Response(status_code=200, headers=dict(NO_STORE))
+
+        return await answered(revoke)
+
+
+def _shown(issued: Issued) -> Mapping[str, Any]:
+    said = issued.said
+    optional = {"refresh_token": issued.refresh_token, "issued_token_type": issued.issued_token_type}
+    return {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": int((said.expires_at - said.issued_at).total_seconds()),
+        "scope": " ".join(said.scope),
+        **{name: value for name, value in optional.items() if value is not None},
+    }
