@@ -16,7 +16,7 @@ from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_authentication import ClientAuthentication
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
 from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
-from shopkeeper.oauth.grants import PersonScopes
+from shopkeeper.oauth.grants import Grant, PersonScopes
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
@@ -101,7 +101,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts, *, keys: Sig
         others=[SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)],
         clock=clock,
     )
-    grants = [ClientCredentialsGrant(tokens), exchange, refresh]
+    grants: Sequence[Grant] = [ClientCredentialsGrant(tokens), exchange, refresh]
     endpoint = TokenEndpoint(clients, authentication=authentication, grants=grants)
     return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate)
 

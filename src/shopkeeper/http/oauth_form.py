@@ -34,9 +34,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
         raise InvalidRequest(f"Send the parameters as {FORM}.")
     body = await read_body(request, limit=LARGEST_FORM)
     try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict"
-        )
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict")
     except ValueError as broken:
         raise InvalidRequest("The form cannot be read, or has too many parameters.") from broken
     if len({name for name, _ in pairs}) < len(pairs):

@@ -1,6 +1,5 @@
 """The services that obtain tokens, as values."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,8 +44,3 @@ class OAuthClient:
     def may_serve(self, store: str | None) -> bool:
         """Whether it may act in a store. A session of no store counts in all, so it needs a client of all stores."""
         return self.stores is None or store in self.stores
-
-
-def clients_by_id(clients: Sequence[OAuthClient]) -> Mapping[str, OAuthClient]:
-    """Return clients by their id."""
-    return {client.id: client for client in clients}

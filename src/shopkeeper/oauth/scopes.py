@@ -63,7 +63,7 @@ def audience_of(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str
 
 
 def required(parameters: Mapping[str, str], name: str) -> str:
-    """Return a parameter. Raises `InvalidRequest` where it is missing."""
-    if name not in parameters:
+    """Return a parameter. Raises `InvalidRequest` where it is missing or empty."""
+    if not parameters.get(name):
         raise InvalidRequest(f"The parameter {name} is missing.")
     return parameters[name]

@@ -18,7 +18,7 @@ from shopkeeper.jose.claims import LONGEST_TEXT, require_text, require_time
 from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.jose.keys import KeySet, PrivateKey
 from shopkeeper.jose.sign import sign
-from shopkeeper.jose.verify import JwtRules, unverified_header, unverified_issuer, verify_signed
+from shopkeeper.jose.verify import JwtRules, SignedJwt, unverified_header, unverified_issuer
 from shopkeeper.parsing import uuid_or_none
 
 TYPE: Final = "at+jwt"
@@ -39,6 +39,10 @@ class SigningKeys(Protocol):
 
     async def verification_keys(self) -> KeySet:
         """Return every key whose tokens may still be valid. It is cached: no query for each token."""
+        ...
+
+    async def verify_signed(self, token: str, rules: JwtRules) -> SignedJwt:
+        """Verify a token's signature; a key that is not known yet is looked for. Raises `TokenRefused`."""
         ...
 
 
@@ -163,7 +167,7 @@ class AccessTokens:
             self._verified.move_to_end(key)
             return known[1]
         try:
-            signed = verify_signed(token, keys, _RULES)
+            signed = await self._keys.verify_signed(token, _RULES)
             said = _read(signed.claims, issuer=self._issuer, now=self._clock.now())
         except TokenRefused as refused:
             raise TokenInvalid from refused
