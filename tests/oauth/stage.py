@@ -1,12 +1,11 @@
 """Processes that issue and accept tokens, each with all of the grants, on one database and one cache."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from shopkeeper.clock import Clock
-from shopkeeper.jose.keys import KeySet, PrivateKey
-from shopkeeper.jose.verify import JwtRules, SignedJwt, verify_signed
+from shopkeeper.crypto import KeyRing
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
 from shopkeeper.oauth.clients import CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE, OAuthClient
@@ -24,8 +23,10 @@ from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens
+from shopkeeper.tokens.signing_keys import PURPOSE, SigningKeys
 from tests.oauth.conftest import ISSUER, NEW, OLD, authentication_of, basic
 from tests.sessions.conftest import AUDIT_KEY, CLIENT, Process, process
+from tests.sessions.conftest import SECRETS as SECRET_TEXTS
 
 LIFESPAN = timedelta(minutes=10)
 FAMILY = timedelta(days=30)
@@ -39,21 +40,9 @@ CLIENTS = {
 SECRETS = {"orders": OLD, "search": "s" + NEW}
 
 
-@dataclass
-class Keys:
-    """The keys of a server, which are the same in all of its processes."""
-
-    signing: PrivateKey = field(default_factory=PrivateKey.generate)
-    former: tuple[PrivateKey, ...] = ()
-
-    async def current(self) -> PrivateKey:
-        return self.signing
-
-    async def verification_keys(self) -> KeySet:
-        return KeySet(each.verification_key() for each in (self.signing, *self.former))
-
-    async def verify_signed(self, token: str, rules: JwtRules) -> SignedJwt:
-        return verify_signed(token, await self.verification_keys(), rules)
+def signing_keys(database: Database, clock: Clock, **options: Any) -> SigningKeys:
+    """Return the keys of one process: those in the database."""
+    return SigningKeys(database, sealing=KeyRing(SECRET_TEXTS, purpose=PURPOSE), clock=clock, **options)
 
 
 @dataclass(frozen=True)
@@ -104,7 +93,7 @@ def server(
     cache: Cache,
     clock: Clock,
     *,
-    keys: Keys,
+    keys: SigningKeys | None = None,
     scopes: Scopes,
     verified_for: tuple[str, ...] = (),
     family: timedelta = FAMILY,
@@ -112,7 +101,7 @@ def server(
     """Put a process together."""
     one = process(database, cache, clock)
     gate = AuthenticationGate(clock=clock, verified_for=verified_for)
-    tokens = AccessTokens(keys, issuer=ISSUER, clock=clock, lifespan=LIFESPAN)
+    tokens = AccessTokens(keys or signing_keys(database, clock), issuer=ISSUER, clock=clock, lifespan=LIFESPAN)
     revoked = RevokedTokens(database, sessions=one.sessions, clock=clock)
     source = AccessTokenSource(tokens, revoked=revoked, sessions=one.sessions, gate=gate, clients=CLIENTS)
     families = RefreshTokenFamilies(

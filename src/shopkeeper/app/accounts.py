@@ -105,7 +105,6 @@ async def build_accounts(
         "error": settings.throttle.error.per_ip,
         "provider": settings.throttle.provider.per_ip,
         "provider_logout": settings.throttle.provider_logout.per_ip,
-        "client": settings.throttle.client.per_ip,
         "token_exchange": settings.throttle.login.per_ip,
         "client": settings.throttle.client.per_ip,
         "refresh": settings.throttle.refresh.per_ip,

@@ -28,7 +28,8 @@ from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
 from shopkeeper.sessions.values import Session
 from shopkeeper.settings import Settings
 from shopkeeper.settings.oauth_clients import OAuthClient as ConfiguredClient
-from shopkeeper.tokens.access_tokens import AccessTokens, SigningKeys
+from shopkeeper.tokens.access_tokens import AccessTokens
+from shopkeeper.tokens.signing_keys import SigningKeys
 
 GRANTS: Final = {
     "client_credentials": grant_types.CLIENT_CREDENTIALS,

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from shopkeeper.clock import Clock
@@ -16,10 +16,10 @@ from shopkeeper.crypto import digest, new_id
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.jose.claims import LONGEST_TEXT, require_text, require_time
 from shopkeeper.jose.errors import TokenRefused
-from shopkeeper.jose.keys import KeySet, PrivateKey
 from shopkeeper.jose.sign import sign
-from shopkeeper.jose.verify import JwtRules, SignedJwt, unverified_header, unverified_issuer
+from shopkeeper.jose.verify import JwtRules, unverified_header, unverified_issuer
 from shopkeeper.parsing import uuid_or_none
+from shopkeeper.tokens.signing_keys import SigningKeys
 
 TYPE: Final = "at+jwt"
 LONGEST: Final = 8_192
@@ -28,22 +28,6 @@ MOST_VERIFIED: Final = 10_000
 """Verified tokens that a process remembers; the least recently used is forgotten first."""
 MOST_STORES: Final = 64
 _RULES: Final = JwtRules(types=frozenset({TYPE}), max_bytes=LONGEST)
-
-
-class SigningKeys(Protocol):
-    """The keys of this server."""
-
-    async def current(self) -> PrivateKey:
-        """Return the key that signs."""
-        ...
-
-    async def verification_keys(self) -> KeySet:
-        """Return every key whose tokens may still be valid. It is cached: no query for each token."""
-        ...
-
-    async def verify_signed(self, token: str, rules: JwtRules) -> SignedJwt:
-        """Verify a token's signature; a key that is not known yet is looked for. Raises `TokenRefused`."""
-        ...
 
 
 class TokenTooLong(ValueError):
