@@ -247,3 +247,43 @@ class TestQuickstartsOfKratos:
         told = CliRunner().invoke(cli, ["doctor", "-c", "kratos.yml"], env={"COLUMNS": "400"})
         assert "Warning: serve.admin.base_url is plain http" in told.stderr
         assert "Notice: selfservice.whitelisted_return_urls" in told.stderr
+
+
+class TestKeys:
+    """The keys that sign tokens, from their first rotation on."""
+
+    def test_keys_are_listed_rotated_and_withdrawn(self, shopkeeper: Run, sqlite_dsn: str) -> None:
+        def run(*arguments: str) -> str:
+            ran = shopkeeper("keys", *arguments, DSN=sqlite_dsn)
+            assert ran.exit_code == 0, ran.output
+            return ran.stdout
+
+        assert "There is no key yet" in run("list")
+        first = run("rotate")
+        kid = first.split()[0]
+        assert "(ES256) signs from" in first
+        assert "planned already" in run("rotate")
+        assert f"{kid} (ES256) signs tokens now" in run("rotate", "--now")
+        states = [(line.split()[0], line.split()[2]) for line in run("list").splitlines()]
+        assert [state for _, state in states] == ["retired", "current", "next"]
+        assert states[1][0] == kid
+        assert "(EdDSA) signs tokens now" in run("rotate", "--now", "--algorithm", "EdDSA")
+        assert "tokens.signing.algorithm is ES256; it comes into effect" in run("list")
+        withdrawn = run("rotate", "--withdraw")
+        assert "All keys before are withdrawn" in withdrawn
+        assert run("list").split()[0] == withdrawn.split()[0]
+        assert len(run("list").splitlines()) == 2
+
+    @pytest.mark.parametrize("command", ["list", "rotate"])
+    def test_a_database_that_is_away_or_old_ends_with_a_sentence(
+        self, shopkeeper: Run, tmp_path: Path, command: str
+    ) -> None:
+        away = shopkeeper("keys", command, DSN=f"postgres://shop:secret@127.0.0.1:{free_port()}/shop")
+        assert (away.exit_code, "Nothing answers at" in away.stderr, "secret" in away.output) == (1, True, False)
+        old = shopkeeper("keys", command, DSN=f"sqlite://{tmp_path / 'new.db'}")
+        assert (old.exit_code, "Run first: shopkeeper migrate" in old.stderr) == (1, True)
+
+    def test_no_key_of_another_algorithm_is_made(self, shopkeeper: Run, sqlite_dsn: str) -> None:
+        refused = shopkeeper("keys", "rotate", "--algorithm", "HS256", DSN=sqlite_dsn)
+        assert refused.exit_code == 2
+        assert "'RS256'" in refused.output

@@ -10,12 +10,14 @@ from shopkeeper.app.application import Application, Misconfigured, build
 from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.infrastructure import look_at_cache, open_database
 from shopkeeper.app.lifecycle import dry_run, opened, running
+from shopkeeper.app.signing_keys import build_signing_keys
 
 __all__ = [
     "Application",
     "Extensions",
     "Misconfigured",
     "build",
+    "build_signing_keys",
     "dry_run",
     "look_at_cache",
     "open_database",

@@ -11,6 +11,7 @@ from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
 from shopkeeper.app.session_servers import SessionServers, build_session_servers
 from shopkeeper.app.session_tokenizer import build_session_tokenizer
+from shopkeeper.app.signing_keys import build_signing_keys
 from shopkeeper.app.social_providers import build_social_providers
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
@@ -39,6 +40,7 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.sealed import SealedTokens
+from shopkeeper.tokens.signing_keys import SigningKeys
 
 _OF_ONE_FORM: Final = 2
 """How many times the wrong codes of one form an address may have over all forms of recovery and verification, until a
@@ -59,6 +61,7 @@ class Accounts:
     tokenizer: SessionTokenizer
     assurance: AssurancePolicy
     sealed: SealedTokens
+    signing_keys: SigningKeys
     throttles: Mapping[str, Throttle]
     courier: Courier
     session_servers: SessionServers
@@ -174,6 +177,7 @@ async def build_accounts(
         tokenizer=await build_session_tokenizer(infrastructure),
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
+        signing_keys=build_signing_keys(settings, infrastructure.database, clock),
         throttles=throttles,
         courier=courier,
         session_servers=build_session_servers(infrastructure),

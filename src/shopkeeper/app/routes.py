@@ -26,6 +26,7 @@ from shopkeeper.app.flows import (
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.introspection import build_introspection_endpoint
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
+from shopkeeper.app.server_metadata import build_server_metadata
 from shopkeeper.app.shop_name import shop_name
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.credentials.imports import Imports
@@ -70,6 +71,7 @@ from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
+from shopkeeper.http.server_metadata import server_metadata_routes
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
 from shopkeeper.http.speculation import RefusedPage
@@ -236,6 +238,7 @@ def build_public(
         *schema_routes(accounts.schemas),
         *health.public_routes(),
         *(route for gateway in gateways.values() for route in gateway.routes()),
+        *server_metadata_routes(accounts.signing_keys, build_server_metadata(infrastructure)),
         *well_known_routes(settings_url=infrastructure.settings.selfservice.flows.settings.ui_url),
     ]
     return public_app(

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from shopkeeper.settings.oauth_clients import AccessTokens, OAuthClient
 from shopkeeper.settings.scope_rules import MOST_RULES, ScopeRule
 from shopkeeper.settings.section import Section
+from shopkeeper.settings.token_signing import TokenSigning
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
 
 StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -94,6 +95,7 @@ class Tokens(Section):
         default=(), max_length=MOST_RULES, description="Which scopes a subject's groups, roles, provider and store give"
     )
     access: AccessTokens = AccessTokens()
+    signing: TokenSigning = TokenSigning()
     clients: tuple[OAuthClient, ...] = Field(
         default=(), max_length=1_000, description="The services that obtain tokens at `/oauth2/token`"
     )

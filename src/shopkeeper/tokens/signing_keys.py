@@ -152,8 +152,8 @@ class SigningKeys:
         return sorted({turn.key.algorithm for turn in (await self._fresh()).turns})
 
     async def list_turns(self) -> Sequence[Turn]:
-        """Return the published keys with their states, read now."""
-        return (await self._read()).turns
+        """Return the published keys with their states, read now. None is made."""
+        return self._turns(await self._stored())
 
     async def rotate(self, algorithm: str | None = None, *, at_once: bool = False) -> Rotation:
         """Let another key sign: at once where it has been published for long enough, else as soon as it has.

@@ -1,0 +1,27 @@
+"""Build the signing keys, for the server and for its command."""
+
+from datetime import timedelta
+from typing import Final
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import KeyRing
+from shopkeeper.settings import Settings
+from shopkeeper.storage.database import Database
+from shopkeeper.tokens.signing_keys import PURPOSE, USABLE, SigningKeys
+
+LONGEST_TOKEN: Final = timedelta(hours=1)
+"""How long a token may live that these keys sign: the most that `tokens.access.lifespan` can be."""
+
+
+def build_signing_keys(settings: Settings, database: Database, clock: Clock) -> SigningKeys:
+    """Build the signing keys. They are read, and made, when one is needed first."""
+    signing = settings.tokens.signing
+    return SigningKeys(
+        database,
+        sealing=KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE),
+        clock=clock,
+        algorithm=signing.algorithm,
+        rotate_after=signing.rotate_after or None,
+        # A process whose database is away goes on signing with a key that was replaced.
+        kept_for=LONGEST_TOKEN + USABLE,
+    )

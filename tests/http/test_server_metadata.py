@@ -1,0 +1,91 @@
+"""The published keys and the server's metadata: what verifiers and clients read, and may keep."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.jose.keys import KeySet
+from shopkeeper.jose.sign import sign
+from shopkeeper.jose.verify import JwtRules, verify
+from tests.attacks.scene import ADDRESS
+from tests.http.conftest import Opening
+
+KEYS, METADATA = f"{ADDRESS}/.well-known/jwks.json", f"{ADDRESS}/.well-known/oauth-authorization-server"
+
+
+async def test_the_published_keys_verify_what_is_signed_and_hold_nothing_private(opening: Opening, dsn: str) -> None:
+    async with opening(dsn) as scene:
+        http = await scene.native()
+        answer = await http.get(KEYS)
+        key = await scene.application.accounts.signing_keys.current()
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+        published = answer.json()["keys"]
+        assert all(set(each) == {"kty", "crv", "x", "y", "kid", "alg", "use"} for each in published)
+        assert published[0]["kid"] == key.kid
+        token = sign({"sub": "ada"}, key, "at+jwt")
+        assert verify(token, KeySet.parse(answer.content), JwtRules(types={"at+jwt"})) == {"sub": "ada"}
+
+
+@pytest.mark.parametrize("url", [KEYS, METADATA])
+async def test_who_has_the_document_gets_it_once(opening: Opening, sqlite_dsn: str, url: str) -> None:
+    async with opening(sqlite_dsn) as scene:
+        http = await scene.native()
+        first = await http.get(url)
+        assert first.headers["cache-control"] == "public, max-age=300"
+        tag = first.headers["etag"]
+        for known in (tag, f'W/{tag}, "other"', "*"):
+            again = await http.get(url, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert (await http.get(url, headers={"If-None-Match": '"other"'})).status_code == 200
+        head = await http.head(url)
+        assert (head.status_code, head.headers["etag"], head.content) == (200, tag, b"")
+        assert (await http.post(url)).status_code == 405
+
+
+async def test_another_key_has_another_tag(opening: Opening, sqlite_dsn: str, clock: StoppedClock) -> None:
+    async with opening(sqlite_dsn) as scene:
+        http = await scene.native()
+        first = await http.get(KEYS)
+        await scene.application.accounts.signing_keys.rotate(at_once=True)
+        second = await http.get(KEYS, headers={"If-None-Match": first.headers["etag"]})
+        assert second.status_code == 200
+        before = {each["kid"] for each in first.json()["keys"]}
+        assert len(before - {each["kid"] for each in second.json()["keys"]}) == 0
+        assert len(second.json()["keys"]) == 3
+
+
+async def test_the_metadata_say_what_is_there(opening: Opening, sqlite_dsn: str) -> None:
+    async with opening(sqlite_dsn) as scene:
+        http = await scene.native()
+        document = (await http.get(METADATA)).json()
+        assert document["issuer"] == ADDRESS
+        assert document["response_types_supported"] == []
+        assert "authorization_endpoint" not in document
+        keys = (await http.get(document["jwks_uri"])).json()["keys"]
+        assert keys
+        endpoints = [value for name, value in document.items() if name.endswith("_endpoint")]
+        for address in endpoints:
+            assert (await http.post(address)).status_code not in {404, 405}, address
+
+
+async def test_an_issuer_with_a_path_is_found_behind_the_well_known_name(opening: Opening, sqlite_dsn: str) -> None:
+    base = f"{ADDRESS}/auth"
+    async with opening(sqlite_dsn, serve={"public": {"base_url": f"{base}/"}}) as scene:
+        http = await scene.native()
+        for url in (METADATA, f"{METADATA}/auth"):
+            assert (await http.get(url)).json()["issuer"] == base
+        assert (await http.get(f"{METADATA}/other")).status_code == 404
+
+
+async def test_old_keys_are_cleaned_up(opening: Opening, sqlite_dsn: str, clock: StoppedClock) -> None:
+    async with opening(sqlite_dsn) as scene:
+        http = await scene.native()
+        keys = scene.application.accounts.signing_keys
+        for _ in range(3):
+            await keys.rotate(at_once=True)
+            clock.advance(seconds=1)
+        clock.advance(seconds=keys.kept_for.total_seconds() + timedelta(minutes=1).total_seconds())
+        assert (await scene.application.cleanup.run_once())["signing keys"] == 3
+        assert len(json.loads((await http.get(KEYS)).content)["keys"]) == 2
