@@ -27,12 +27,12 @@ class AccessTokenPreset:
         subject_claim: the claim that names a person, and never another one later.
         client_claims, scope_claims: where the client and the scopes are; the first that is there counts.
         groups_claim, roles_claim: where groups and roles are, unless the settings say otherwise; None for nowhere.
-        applications: claims by which a token says that it is an application's own, each with its value.
-        application_suffix: how the subjects of applications end; empty where that tells nothing.
+        sign_in_claims: claims that only ID tokens have; a token of type `JWT` that has one is refused.
+        applications: claims by which a token says that it is an application's own, each with its value; `*` stands for
+            any text.
         application_without: a claim that only the tokens of persons have; None where that tells nothing.
         overage: members of the claims that say that groups were left out because they are too many.
         shares_audience: whether access tokens may name our own client as their audience, as ID tokens do.
-        password_parameters: what a password grant sends besides the standard parameters.
     """
 
     label: str
@@ -45,12 +45,11 @@ class AccessTokenPreset:
     scope_claims: tuple[str, ...] = ("scope", "scp")
     groups_claim: str | None = "groups"
     roles_claim: str | None = None
+    sign_in_claims: tuple[str, ...] = ("nonce", "at_hash", "c_hash", "s_hash")
     applications: Mapping[str, str] = field(default_factory=dict)
-    application_suffix: str = ""
     application_without: str | None = None
     overage: tuple[str, ...] = ()
     shares_audience: bool = False
-    password_parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
@@ -61,8 +60,7 @@ ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
         label="Auth0",
         issuer_slash=True,
         groups_claim=None,
-        applications={"gty": "client-credentials"},
-        application_suffix="@clients",
+        applications={"gty": "client-credentials", "sub": "*@clients"},
     ),
     # https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. `sub` is another one for each
     # application, so a person is `oid` in the tenant `tid`. An API that is its own client has one id for both, so only
@@ -79,12 +77,15 @@ ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
         overage=("hasgroups", "_claim_names.groups"),
         shares_audience=True,
     ),
-    # https://www.keycloak.org/docs/latest/server_admin/. Every kind of token says in `typ` among its claims what it is.
+    # https://www.keycloak.org/docs/latest/server_admin/. Every kind of token says in `typ` among its claims what it is;
+    # until release 25, access tokens repeat the nonce of the sign-in.
     "keycloak": AccessTokenPreset(
         label="Keycloak",
         marks={"typ": "Bearer"},
+        sign_in_claims=("at_hash", "c_hash", "s_hash"),
         client_claims=("azp", "client_id"),
         roles_claim="realm_access.roles",
+        applications={"preferred_username": "service-account-*"},
     ),
     # https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html.
     # Access tokens have no audience, unless the application asked for a resource: then the client stands for it.

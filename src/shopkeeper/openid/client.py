@@ -73,12 +73,12 @@ class OpenIDClient:
         self.provider = provider
         self._others = others
         self._clock, self._limits, self._tally = clock, limits, tally or Tally()
-        self._calls = ProviderCalls(http, clock, limits)
-        self._metadata = MetadataSource(provider, self._calls, clock)
-        self._token_endpoint = TokenEndpoint(provider, self._calls, clock)
-        self._userinfo = Userinfo(provider, self._calls)
+        self.calls = ProviderCalls(http, clock, limits)
+        self._metadata = MetadataSource(provider, self.calls, clock)
+        self.token_endpoint = TokenEndpoint(provider, self.calls, clock)
+        self.userinfo = Userinfo(provider, self.calls)
         self._keys: KeySource | None = None
-        self._reachability = Reachability(self._calls, clock)
+        self._reachability = Reachability(self.calls, clock)
 
     async def reach(self) -> None:
         """Raise `ProviderUnavailable` where the provider does not answer. An answer counts for ten seconds.
@@ -86,19 +86,23 @@ class OpenIDClient:
         Metadata outlive a provider that goes away. So this is asked before a browser is sent there for something that
         it can do without; for a sign-in that somebody asks for, the browser's own error page is the better answer.
         """
-        async with self._conversation():
-            metadata = await self._metadata.get()
+        async with self.conversation():
+            metadata = await self.metadata()
             url = self._metadata.url if self.provider.discovers else metadata.authorization_endpoint
             if url is not None:
                 await self._reachability.check(url)
+
+    async def metadata(self, *, for_token: bool = False) -> Metadata:
+        """Return what the provider says of itself; `for_token` as in `MetadataSource.get`."""
+        return await self._metadata.get(for_token=for_token)
 
     async def new_code_verifier(self) -> str | None:
         """Return a PKCE verifier (RFC 7636 section 4.1) for a browser that leaves; None where none is to be used.
 
         The provider's PKCE mode decides, and its metadata, which may be other ones when the browser comes back.
         """
-        async with self._conversation():
-            used = uses_pkce(self.provider, await self._metadata.get())
+        async with self.conversation():
+            used = uses_pkce(self.provider, await self.metadata())
             return secrets.token_urlsafe(48) if used else None
 
     async def authorization_url(
@@ -118,10 +122,10 @@ class OpenIDClient:
             parameters: what the request adds: `prompt`, `max_age`, `login_hint`, `hd`, `acr_values`, `auth_type`. It
                 cannot replace what the protocol needs.
         """
-        async with self._conversation():
+        async with self.conversation():
             return authorization_request(
                 self.provider,
-                await self._metadata.get(),
+                await self.metadata(),
                 redirect_uri=redirect_uri,
                 state=state,
                 nonce=nonce,
@@ -139,17 +143,17 @@ class OpenIDClient:
             ProviderAnswerInvalid: an answer is not what the protocol says, or its `iss` is another provider's.
             ProviderTokenInvalid: the ID token is not valid.
         """
-        async with self._conversation():
-            metadata = await self._metadata.get()
+        async with self.conversation():
+            metadata = await self.metadata()
             code = redeemable_code(query, self.provider, metadata, others=self._others)
-            tokens = await self._token_endpoint.redeem(
+            tokens = await self.token_endpoint.redeem(
                 code, metadata, redirect_uri=redirect_uri, code_verifier=code_verifier
             )
             if self.provider.has_id_token:
                 authenticated = await self._by_id_token(tokens, metadata, nonce=nonce)
             else:
                 authenticated = await self._by_userinfo(tokens, metadata)
-            self._count("authenticated")
+            self.count("authenticated")
             return self._with_names(authenticated, query)
 
     async def verify_id_token(self, token: str, *, nonce: str | None) -> Authenticated:
@@ -160,14 +164,14 @@ class OpenIDClient:
         Raises:
             ProviderTokenInvalid: it is not valid, or was made for another application.
         """
-        async with self._conversation():
-            metadata = await self._metadata.get(for_token=True)
-            signed = await self._verified(token, metadata, types=id_token.TYPES, trusted=False)
+        async with self.conversation():
+            metadata = await self.metadata(for_token=True)
+            signed = await self.verified(token, metadata, types=id_token.TYPES, trusted=False)
             ours = {self.provider.client_id, *self.provider.additional_audiences}
             expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
             now = self._clock.now()
             issuer, subject = check_id_token(signed, expected, provider=self.provider, now=now)
-            self._count("authenticated")
+            self.count("authenticated")
             found = self._dated(
                 _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
             )
@@ -179,9 +183,9 @@ class OpenIDClient:
         Raises:
             ProviderTokenInvalid: it is not valid.
         """
-        async with self._conversation():
-            metadata = await self._metadata.get(for_token=True)
-            signed = await self._verified(token, metadata, types=logout_token.TYPES, trusted=False)
+        async with self.conversation():
+            metadata = await self.metadata(for_token=True)
+            signed = await self.verified(token, metadata, types=logout_token.TYPES, trusted=False)
             now = self._clock.now()
             return check_logout_token(signed, provider=self.provider, announced=metadata.issuer, now=now)
 
@@ -192,8 +196,8 @@ class OpenIDClient:
 
         OpenID Connect RP-Initiated Logout 1.0 section 2.
         """
-        async with self._conversation():
-            endpoint = (await self._metadata.get()).end_session_endpoint
+        async with self.conversation():
+            endpoint = (await self.metadata()).end_session_endpoint
             if endpoint is None:
                 return None
             parameters = {
@@ -209,7 +213,7 @@ class OpenIDClient:
             raise ProviderAnswerInvalid(
                 "The provider's token answer has no ID token, although 'openid' was asked for.", cause="no_id_token"
             )
-        signed = await self._verified(tokens.id_token, metadata, types=id_token.TYPES, trusted=True)
+        signed = await self.verified(tokens.id_token, metadata, types=id_token.TYPES, trusted=True)
         expected = Expected(
             audiences={self.provider.client_id},
             issuer=metadata.issuer,
@@ -230,7 +234,7 @@ class OpenIDClient:
     async def _with_userinfo(
         self, signed: SignedToken, tokens: Tokens, metadata: Metadata
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
+        document = await self.userinfo.read(metadata.userinfo_endpoint, tokens, secret=self.token_endpoint.secret)
         claims = claims_of_userinfo(document, self.provider.userinfo)
         # The answer could be about another user, by a token that was exchanged on the way (Core 1.0 section 5.3.2).
         if not isinstance(claims.get("sub"), str) or not same(claims["sub"], signed.claims["sub"]):
@@ -239,7 +243,7 @@ class OpenIDClient:
         return {name: value for name, value in claims.items() if name not in _OF_THE_TOKEN} | signed_claims, document
 
     async def _by_userinfo(self, tokens: Tokens, metadata: Metadata) -> Authenticated:
-        document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
+        document = await self.userinfo.read(metadata.userinfo_endpoint, tokens, secret=self.token_endpoint.secret)
         claims = claims_of_userinfo(document, self.provider.userinfo)
         try:
             subject = require_text(claims, self.provider.subject_claim)
@@ -248,13 +252,14 @@ class OpenIDClient:
         claims["iss"] = self.provider.issuer
         return _authenticated(self.provider.issuer, subject, claims, raw_claims=document, tokens=tokens)
 
-    async def _verified(
+    async def verified(
         self, token: str, metadata: Metadata, *, types: Collection[str | None], trusted: bool
     ) -> SignedToken:
+        """Return a token that the provider signed; see `verify_signature`. What it says is not checked yet."""
         if metadata.jwks_uri is None:
             raise ProviderAnswerInvalid("The provider names no keys for its tokens.", cause="no_endpoint")
         if self._keys is None or self._keys.url != metadata.jwks_uri:
-            self._keys = KeySource(metadata.jwks_uri, self._calls, self._clock)
+            self._keys = KeySource(metadata.jwks_uri, self.calls, self._clock)
         return await verify_signature(
             token, self._keys, algorithms=self.provider.algorithms, types=types, trusted=trusted
         )
@@ -271,26 +276,32 @@ class OpenIDClient:
             return authenticated
         return replace(authenticated, claims={**names, **authenticated.claims})
 
-    def _count(self, outcome: str) -> None:
+    def count(self, outcome: str) -> None:
         self._tally.count("provider_answers", self.provider.id, outcome)
 
     @asynccontextmanager
-    async def _conversation(self) -> AsyncIterator[None]:
-        """Bound a conversation with the provider; log and count how it failed."""
+    async def conversation(self, *, for_token: bool = False) -> AsyncIterator[None]:
+        """Bound a conversation with the provider; log and count how it failed.
+
+        `for_token` says that it is about a token that anybody may have written: that it is refused is no fault.
+        """
         refuse_inside_transaction("An identity provider")
         try:
             async with asyncio.timeout(self._limits.conversation):
                 yield
         except TimeoutError as late:
-            self._count(ProviderUnavailable.code)
+            self.count(ProviderUnavailable.code)
             log.warning("provider.failed", provider=self.provider.id, cause="deadline", reason=None)
             raise ProviderUnavailable("The provider takes too long.", cause="deadline") from late
         except AuthorizationRefused as refusal:
-            self._count(refusal.code)
+            self.count(refusal.code)
             log.info("provider.refused", provider=self.provider.id, error=refusal.error, text=refusal.description)
             raise
         except ProviderError as failure:
-            self._count(failure.code)
+            self.count(failure.code)
+            if for_token and isinstance(failure, ProviderTokenInvalid):
+                log.info("provider.token_refused", provider=self.provider.id, cause=failure.cause)
+                raise
             log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.detail)
             raise
 

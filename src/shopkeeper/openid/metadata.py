@@ -30,6 +30,7 @@ class Metadata(msgspec.Struct, frozen=True):
     userinfo_endpoint: str | None = None
     jwks_uri: str | None = None
     end_session_endpoint: str | None = None
+    introspection_endpoint: str | None = None
     code_challenge_methods_supported: tuple[str, ...] | None = None
     token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
     authorization_response_iss_parameter_supported: bool | None = None
@@ -43,6 +44,7 @@ class Metadata(msgspec.Struct, frozen=True):
             userinfo=self.userinfo_endpoint,
             jwks=self.jwks_uri,
             end_session=self.end_session_endpoint,
+            introspection=self.introspection_endpoint,
         )
 
 
@@ -79,6 +81,7 @@ class MetadataSource:
             userinfo_endpoint=ours.userinfo or found.userinfo_endpoint,
             jwks_uri=ours.jwks or found.jwks_uri,
             end_session_endpoint=ours.end_session or found.end_session_endpoint,
+            introspection_endpoint=ours.introspection or found.introspection_endpoint,
         )
 
     async def _read(self) -> Metadata:

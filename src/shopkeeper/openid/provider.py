@@ -37,6 +37,7 @@ class Endpoints:
     userinfo: str | None = None
     jwks: str | None = None
     end_session: str | None = None
+    introspection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,9 @@ class Provider(ProviderFacts):
         subject_claim: the claim that is the subject (Microsoft's `oid`).
         issuer_template: of a provider for many tenants: what its metadata and its tokens name as their issuer, with
             `{tenantid}` where a token has its tenant (the claim `tid`).
+        template_aliases: other forms of the issuer that tokens of the same accounts have (Microsoft's v1 tokens).
         refused_tenants: tenants of such a provider whose tokens are refused.
+        allowed_tenants: the only tenants whose tokens are accepted; None for all.
         additional_audiences: client ids of our native apps, whose ID tokens are accepted as well.
         id_token_native: whether a native app may hand in an ID token itself.
         aal2_acr_values: values of `acr` that mean two factors.
@@ -223,7 +226,9 @@ class Provider(ProviderFacts):
     scope: tuple[str, ...] = ("openid",)
     subject_claim: str = "sub"
     issuer_template: str | None = None
+    template_aliases: tuple[str, ...] = ()
     refused_tenants: frozenset[str] = frozenset()
+    allowed_tenants: frozenset[str] | None = None
     additional_audiences: tuple[str, ...] = ()
     id_token_native: bool = False
     aal2_acr_values: tuple[str, ...] = ()
@@ -236,8 +241,9 @@ class Provider(ProviderFacts):
             raise ValueError(f"ID tokens signed by {', '.join(sorted(unsafe))} are not accepted")
         if not self.algorithms:
             raise ValueError("no algorithm is allowed")
-        if self.issuer_template is not None and self.issuer_template.count(TENANT) != 1:
-            raise ValueError(f"the template of issuers needs {TENANT} once: {self.issuer_template}")
+        for template in (self.issuer_template, *self.template_aliases):
+            if template is not None and template.count(TENANT) != 1:
+                raise ValueError(f"the template of issuers needs {TENANT} once: {template}")
 
     @property
     def has_id_token(self) -> bool:
@@ -264,9 +270,47 @@ class Provider(ProviderFacts):
 
     def tenant_of(self, issuer: str) -> str | None:
         """Return the tenant in an issuer, None where it is none of the template."""
+        return _tenant_in(issuer, self.issuer_template)
+
+    def account_issuer(self, iss: str) -> str | None:
+        """Return the issuer of the accounts that a token with this `iss` is about, None where they are not this
+        provider's. Several spellings mean the same accounts, and only one of them is part of their key.
+
+        >>> entra = Provider(
+        ...     id="entra", preset="entra", label="", client_id="shop",
+        ...     issuer="https://login.microsoftonline.com/organizations/v2.0",
+        ...     issuer_template="https://login.microsoftonline.com/{tenantid}/v2.0",
+        ...     template_aliases=("https://sts.windows.net/{tenantid}/",), allowed_tenants=frozenset({"9188"}),
+        ... )
+        >>> entra.account_issuer("https://sts.windows.net/9188/")
+        'https://login.microsoftonline.com/9188/v2.0'
+        >>> entra.account_issuer("https://sts.windows.net/77/")
+        """
         if self.issuer_template is None:
-            return None
-        before, _, after = self.issuer_template.partition(TENANT)
-        tenant = issuer.removeprefix(before).removesuffix(after)
-        whole = issuer == before + tenant + after and len(issuer) >= len(before) + len(after)
-        return tenant if whole and tenant and "/" not in tenant else None
+            return self.issuer if iss == self.issuer or iss in self.issuer_aliases else None
+        tenant = self.tenant_of_token(iss)
+        return self.issuer_template.replace(TENANT, tenant) if tenant is not None and self.admits(tenant) else None
+
+    def tenant_of_token(self, iss: str) -> str | None:
+        """Return the tenant in the `iss` of a token, None where it has none of the forms."""
+        found = (_tenant_in(iss, template) for template in (self.issuer_template, *self.template_aliases))
+        return next((tenant for tenant in found if tenant is not None), None)
+
+    def issuers_of(self, tenant: str) -> frozenset[str]:
+        """Return every form of the issuer of a tenant."""
+        forms = (self.issuer_template, *self.template_aliases)
+        return frozenset(template.replace(TENANT, tenant) for template in forms if template is not None)
+
+    def admits(self, tenant: str) -> bool:
+        """Return whether the tokens of a tenant are accepted."""
+        allowed = self.allowed_tenants is None or tenant in self.allowed_tenants
+        return allowed and tenant not in self.refused_tenants
+
+
+def _tenant_in(issuer: str, template: str | None) -> str | None:
+    if template is None:
+        return None
+    before, _, after = template.partition(TENANT)
+    tenant = issuer.removeprefix(before).removesuffix(after)
+    whole = issuer == before + tenant + after and len(issuer) >= len(before) + len(after)
+    return tenant if whole and tenant and "/" not in tenant else None

@@ -25,14 +25,15 @@ def require_issuer(token: SignedToken, provider: Provider, *, announced: str | N
 
 
 def _tenant_issuer(token: SignedToken, provider: Provider, announced: str | None) -> str:
-    issuer, tenant = token.claims.get("iss"), token.claims.get("tid")
-    if not isinstance(issuer, str) or not isinstance(tenant, str) or provider.tenant_of(issuer) != tenant:
+    iss, tenant = token.claims.get("iss"), token.claims.get("tid")
+    if not isinstance(iss, str) or not isinstance(tenant, str) or provider.tenant_of_token(iss) != tenant:
         raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
+    issuer = provider.account_issuer(iss)
     of_all = {None, provider.issuer, provider.issuer_template}
-    if tenant in provider.refused_tenants or (announced not in of_all and announced != issuer):
+    if issuer is None or (announced not in of_all and announced != issuer):
         raise ProviderTokenInvalid("The token was issued by a tenant that is not accepted.", cause="tenant")
-    signer = token.key_issuer.replace(TENANT, tenant) if token.key_issuer is not None else issuer
-    if signer != issuer:
+    signers = provider.issuers_of(tenant)
+    if token.key_issuer is not None and token.key_issuer.replace(TENANT, tenant) not in signers:
         raise ProviderTokenInvalid("The token was signed by a key of another tenant.", cause="key_issuer")
     return issuer
 

@@ -71,14 +71,14 @@ class TokenEndpoint:
         form = {**self._provider.token_parameters, **needed}
         if code_verifier is not None:
             form["code_verifier"] = code_verifier
-        headers, further = self._authentication(metadata)
+        headers, further = self.authentication(metadata)
         media_type, content = _encoded({**form, **further}, self._provider.token_shape)
         response = await self._calls.send(
             "POST", metadata.token_endpoint, headers={"Content-Type": media_type, **headers}, content=content
         )
         return _tokens(response, self._provider.token_shape)
 
-    def _authentication(self, metadata: Metadata) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    def authentication(self, metadata: Metadata) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return the headers and form fields by which we authenticate (RFC 6749 section 2.3.1)."""
         client_id, secret = self._provider.client_id, self._secret.get()
         way = authentication_method(self._provider, metadata)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shopkeeper.errors import MalformedBody
 from shopkeeper.openid.authorization import with_query
 from shopkeeper.openid.calls import ProviderCalls, parse_answer
-from shopkeeper.openid.errors import ProviderAnswerInvalid
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid
 from shopkeeper.openid.provider import Path, Provider, UserinfoShape
 from shopkeeper.openid.token_endpoint import Tokens
 from shopkeeper.parsing import media_type_of, parse_json
@@ -23,6 +23,8 @@ LONGEST_TEXT: Final = 2048
 _SECRETS: Final = frozenset({"access_token", "refresh_token", "id_token"})
 """What a token answer has that is no claim: claims may be stored, and shown."""
 _PLACEHOLDER: Final = re.compile(r"\{([\w.?]+)\}")
+_REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+"""Statuses by which a provider refuses an access token (RFC 6750 section 3.1)."""
 _OPTIONAL: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
@@ -32,10 +34,16 @@ class Userinfo:
     def __init__(self, provider: Provider, calls: ProviderCalls) -> None:
         self._provider, self._calls = provider, calls
 
-    async def read(self, endpoint: str | None, tokens: Tokens, *, secret: str | None) -> dict[str, Any]:
+    async def read(
+        self, endpoint: str | None, tokens: Tokens, *, secret: str | None, strangers: bool = False
+    ) -> dict[str, Any]:
         """Return what the provider says of the user: the document into which the paths of the shape lead.
 
+        Args:
+            strangers: whether anybody may have written the access token; then the provider may refuse it.
+
         Raises:
+            ProviderTokenInvalid: the provider does not accept a stranger's access token.
             ProviderAnswerInvalid: it does not answer a JSON object, or no access token or endpoint is there.
             ProviderUnavailable: it did not answer in time.
         """
@@ -45,7 +53,7 @@ class Userinfo:
             )
         shape = self._provider.userinfo
         values = _values(tokens.access_token, secret)
-        document = await self._ask(endpoint, values)
+        document = await self._ask(endpoint, values, strangers=strangers)
         if not isinstance(document, dict):
             raise ProviderAnswerInvalid("The provider's userinfo is not a JSON object.", cause="userinfo")
         if not shape.name:
@@ -57,7 +65,9 @@ class Userinfo:
             answers[shape.token] = {name: value for name, value in tokens.document.items() if name not in _SECRETS}
         return answers
 
-    async def _ask(self, url: str, values: Mapping[str, str], *, optional: bool = False) -> Any:
+    async def _ask(
+        self, url: str, values: Mapping[str, str], *, optional: bool = False, strangers: bool = False
+    ) -> Any:
         shape = self._provider.userinfo
         headers = {name: _filled(template, values) for name, template in shape.headers.items()}
         if shape.bearer is not None:
@@ -66,6 +76,8 @@ class Userinfo:
         response = await self._calls.send("GET", address, headers=headers, max_bytes=MAX_USERINFO)
         if optional and response.status in _OPTIONAL:
             return None
+        if strangers and response.status in _REFUSED:
+            raise ProviderTokenInvalid("The provider does not accept the token.", cause="inactive")
         if response.status != HTTPStatus.OK:
             raise ProviderAnswerInvalid(
                 f"The provider's userinfo endpoint answered with {response.status}.", cause="userinfo_status"
