@@ -45,6 +45,7 @@ class External:
         client_id: the application that the token was issued to, None where the provider does not say.
         groups, roles: what the provider says of the subject, in the claims that the settings name.
         token_type: `Bearer`, or what the provider says.
+        groups_left_out: whether the provider left groups out because they are too many (Entra's overage).
         by_application: whether the token is an application's own and speaks for no person (RFC 6749 section 4.4). It
             never becomes an identity.
     """
@@ -60,6 +61,7 @@ class External:
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     token_type: str = "Bearer"  # noqa: S105 - a kind of token
+    groups_left_out: bool = False
     by_application: bool = False
 
 

@@ -1,0 +1,140 @@
+"""Access tokens of an identity provider that speaks OpenID Connect, as a `TokenSource`.
+
+A JWT is known by its issuer, which is unverified then and only chooses; everything else about it is verified by
+`openid/access_tokens.py`. What is no JWT goes to a provider only where that is configured for opaque tokens.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import structlog
+
+from shopkeeper.errors import TokenInvalid
+from shopkeeper.openid.access_token import AccessToken
+from shopkeeper.openid.access_tokens import LONGEST_TOKEN, AccessTokens
+from shopkeeper.openid.claim_values import texts_of, value_of
+from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
+from shopkeeper.sessions.token_sources import External
+from shopkeeper.upstream.errors import IdentityProviderUnavailable
+from shopkeeper.upstream.kept_tokens import KeptTokens
+
+log = structlog.get_logger("shopkeeper.upstream")
+
+OpaqueTokens = Literal["refused", "introspection", "userinfo"]
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+"""A token that an `Authorization` header can carry (RFC 6750 section 2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipClaims:
+    """Where a provider's tokens say what their subject belongs to.
+
+    Args:
+        overage: members that are there where groups were left out because they are too many.
+    """
+
+    groups: str | None = None
+    roles: str | None = None
+    overage: tuple[str, ...] = ()
+
+
+class OidcTokens:
+    """The access tokens of one provider.
+
+    Args:
+        opaque: how tokens that are no JWT are verified.
+        stores: the ids of the fronts that take its tokens.
+        jwts, opaques: keep what was verified.
+    """
+
+    def __init__(
+        self,
+        tokens: AccessTokens,
+        *,
+        opaque: OpaqueTokens,
+        membership: MembershipClaims,
+        stores: Collection[str],
+        jwts: KeptTokens,
+        opaques: KeptTokens,
+    ) -> None:
+        self._tokens, self._opaque, self._membership = tokens, opaque, membership
+        self._stores = frozenset(stores)
+        self._jwts, self._opaques = jwts, opaques
+
+    @property
+    def provider(self) -> str:
+        """The id of the configured provider."""
+        return self._tokens.provider.id
+
+    def recognises(self, token: str) -> bool:
+        """Whether a token was verified before, is a JWT of this provider's issuer, or is opaque where it takes such."""
+        if self._is_jwt(token):
+            return self._jwts.holds(token) or self._tokens.recognises(token)
+        return self._opaque != "refused" and len(token) <= LONGEST_TOKEN and _BEARER.fullmatch(token) is not None
+
+    async def verify(self, token: str, store: str | None) -> External:
+        """Return the subject of a token.
+
+        Raises:
+            TokenInvalid: the token is not valid, not for us, or not for this store.
+            IdentityProviderUnavailable: it cannot be verified now.
+        """
+        if store is not None and store not in self._stores:
+            raise TokenInvalid("The tokens of this identity provider are not for this store.")
+        try:
+            if self._is_jwt(token):
+                return await self._jwts.get(token, lambda: self._by_signature(token))
+            return await self._opaques.get(token, lambda: self._by_asking(token))
+        except ProviderTokenInvalid as invalid:
+            raise TokenInvalid(invalid.detail) from invalid
+        except ProviderError as failure:
+            raise IdentityProviderUnavailable.of(failure) from failure
+
+    async def userinfo(self, external: External, token: str) -> Mapping[str, Any]:
+        """Return what the provider's userinfo says of the subject of a verified token. Raises as `verify` does."""
+        try:
+            return await self._tokens.userinfo_of(token, subject=external.subject)
+        except ProviderTokenInvalid as invalid:
+            raise TokenInvalid(invalid.detail) from invalid
+        except ProviderError as failure:
+            raise IdentityProviderUnavailable.of(failure) from failure
+
+    async def close(self) -> None:
+        """End what still runs for callers that have gone."""
+        await self._jwts.close()
+        await self._opaques.close()
+
+    def _is_jwt(self, token: str) -> bool:
+        return token.count(".") == 2 and len(token) <= LONGEST_TOKEN
+
+    async def _by_signature(self, token: str) -> External:
+        return self._external(await self._tokens.verify(token))
+
+    async def _by_asking(self, token: str) -> External:
+        if self._opaque == "introspection":
+            return self._external(await self._tokens.introspect(token))
+        if self._opaque == "userinfo":
+            return self._external(await self._tokens.by_userinfo(token))
+        raise TokenInvalid
+
+    def _external(self, token: AccessToken) -> External:
+        membership = self._membership
+        left_out = any(value_of(token.claims, name) is not None for name in membership.overage)
+        if left_out:
+            log.warning("provider.groups_left_out", provider=self.provider, subject=token.subject)
+        return External(
+            provider=self.provider,
+            issuer=token.issuer,
+            subject=token.subject,
+            claims=token.claims,
+            expires_at=token.expires_at,
+            audience=token.audience,
+            client_id=token.client_id,
+            scope=token.scope,
+            groups=texts_of(token.claims, membership.groups),
+            roles=texts_of(token.claims, membership.roles),
+            groups_left_out=left_out,
+            by_application=token.by_application,
+        )
