@@ -11,14 +11,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from shopkeeper.jose.claims import LEEWAY, require_times
-from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.openid.access_token_presets import AT_JWT, AccessTokenPreset
-from shopkeeper.openid.claim_values import value_of
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.openid.logout_token import LOGOUT_EVENT
 from shopkeeper.openid.provider import Provider
 from shopkeeper.openid.token_claims import require_audience, require_issuer, require_text, text_claim
-from shopkeeper.openid.tokens import SignedToken
+from shopkeeper.openid.tokens import SignedToken, as_provider_error
 
 MOST_SCOPES: Final = 200
 LONGEST_SCOPES: Final = 4096
@@ -78,10 +76,8 @@ def check_access_token(
     """
     issuer = require_issuer(token, provider, announced=announced)
     _require_no_other_kind(token.claims, typ, rules.preset)
-    try:
+    with as_provider_error():
         expires_at = require_times(token.claims, now=now, leeway=rules.leeway)
-    except TokenRefused as refused:
-        raise ProviderTokenInvalid(refused.detail, cause=refused.cause) from refused
     return _read(token.claims, issuer, rules, expires_at)
 
 
@@ -105,10 +101,8 @@ def check_introspection(
     claims = dict(answer)
     if "exp" not in claims:
         claims["exp"] = (now + without_exp).timestamp()
-    try:
+    with as_provider_error():
         expires_at = require_times(claims, now=now, leeway=rules.leeway, issued=False)
-    except TokenRefused as refused:
-        raise ProviderTokenInvalid(refused.detail, cause=refused.cause) from refused
     if "aud" not in answer:
         _require_listed_client(answer, rules)
         return _read({**answer, "aud": sorted(rules.audiences)}, issuer, rules, expires_at, claims=answer)
@@ -190,7 +184,7 @@ def _first_text(said: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 def _scopes(said: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the scopes: a text with spaces between them (RFC 6749 section 3.3), or a list as Okta has it."""
-    value = next((found for name in names if (found := value_of(said, name)) is not None), "")
+    value = next((said[name] for name in names if said.get(name) is not None), "")
     several = value[:LONGEST_SCOPES].split(" ") if isinstance(value, str) else value if isinstance(value, list) else []
     readable = [each for each in several[:MOST_SCOPES] if isinstance(each, str) and 0 < len(each) <= LONGEST_SCOPES]
     return tuple(dict.fromkeys(readable))

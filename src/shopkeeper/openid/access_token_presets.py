@@ -31,7 +31,6 @@ class AccessTokenPreset:
         applications: claims by which a token says that it is an application's own, each with its value; `*` stands for
             any text.
         application_without: a claim that only the tokens of persons have; None where that tells nothing.
-        overage: members of the claims that say that groups were left out because they are too many.
         shares_audience: whether access tokens may name our own client as their audience, as ID tokens do.
     """
 
@@ -48,7 +47,6 @@ class AccessTokenPreset:
     sign_in_claims: tuple[str, ...] = ("nonce", "at_hash", "c_hash", "s_hash")
     applications: Mapping[str, str] = field(default_factory=dict)
     application_without: str | None = None
-    overage: tuple[str, ...] = ()
     shares_audience: bool = False
 
 
@@ -74,7 +72,6 @@ ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
         roles_claim="roles",
         applications={"idtyp": "app"},
         application_without="scp",
-        overage=("hasgroups", "_claim_names.groups"),
         shares_audience=True,
     ),
     # https://www.keycloak.org/docs/latest/server_admin/. Every kind of token says in `typ` among its claims what it is;

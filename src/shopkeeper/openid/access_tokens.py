@@ -7,14 +7,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from shopkeeper.clock import Clock
-from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.jose.verify import JwtRules, check_header, unverified_issuer
 from shopkeeper.openid.access_token import AccessToken, AccessTokenRules, check_access_token, check_introspection
 from shopkeeper.openid.calls import parse_object
 from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid
+from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.token_claims import require_text
 from shopkeeper.openid.token_endpoint import Tokens
+from shopkeeper.openid.tokens import as_provider_error
 from shopkeeper.openid.userinfo import claims_of_userinfo
 
 LONGEST_TOKEN: Final = 16 * 1024
@@ -51,10 +51,8 @@ class AccessTokens:
             ProviderAnswerInvalid: its metadata or keys cannot be used.
         """
         async with self._client.conversation(for_token=True):
-            try:
+            with as_provider_error():
                 header = check_header(token, self._header)
-            except TokenRefused as refused:
-                raise ProviderTokenInvalid(refused.detail, cause=refused.cause) from refused
             metadata = await self._client.metadata(for_token=True)
             signed = await self._client.verified(token, metadata, types=self._header.types, trusted=False)
             return self._counted(

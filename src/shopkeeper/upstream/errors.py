@@ -1,12 +1,13 @@
-"""What goes wrong between a caller's token, or password, and the identity provider that has to vouch for it.
+"""What goes wrong between a caller's token, session or password, and the provider that has to vouch for it.
 
 ::
 
     ProviderUnavailable              502
-    └── IdentityProviderUnavailable  503 the provider that vouches for a token or password does not answer
+    ├── IdentityProviderUnavailable  503 the provider of a token or password does not answer
+    └── SessionServerUnavailable     503 the server of a session does not answer
     Forbidden                        403
     ├── SubjectUnknown               403 a person of a provider without an identity here
-    └── SecondFactorAtProvider       403 a password alone is not enough at the provider
+    └── SecondFactorAtProvider       403 a password alone is not enough for the account
 """
 
 from shopkeeper.errors import Forbidden
@@ -14,21 +15,36 @@ from shopkeeper.openid.errors import ProviderError, ProviderUnavailable
 
 
 class IdentityProviderUnavailable(ProviderUnavailable):
-    """The identity provider does not answer, so it is unknown whether a token or a password is valid."""
+    """The identity provider gave no usable answer, so it is unknown whether a token or a password is valid."""
 
     code, status = "identity_provider_unavailable", 503
-    graphql_code = "UPSTREAM_FAILED"
-    message = "The identity provider does not answer at the moment. Try again later."
+    graphql_code = "IDENTITY_PROVIDER_UNAVAILABLE"
+    message = "The identity provider does not answer at the moment. Try again in a moment."
 
     @classmethod
-    def of(cls, failure: ProviderError) -> "IdentityProviderUnavailable":
-        """Return the outage that a failure at a provider is to callers; the cause stays for the log."""
-        retry_after = getattr(failure, "retry_after", None)
-        return cls(failure.detail, cause=failure.cause, retry_after=retry_after)
+    def because(cls, failed: ProviderError) -> "IdentityProviderUnavailable":
+        """Return this refusal for what went wrong; its cause stays for the log."""
+        retry_after = failed.retry_after if isinstance(failed, ProviderUnavailable) else None
+        return cls(failed.detail, cause=failed.cause, retry_after=retry_after or 1)
+
+
+class SessionServerUnavailable(ProviderUnavailable):
+    """The server that knows whether a session is valid gave no usable answer. Nothing is known of the session then, so
+    it counts neither as valid nor as ended."""
+
+    code, status = "session_server_unavailable", 503
+    graphql_code = "SESSION_SERVER_UNAVAILABLE"
+    message = "Whether you are signed in cannot be checked at the moment. Try again in a moment."
+
+    @classmethod
+    def because(cls, failed: ProviderError) -> "SessionServerUnavailable":
+        """Return this refusal for what went wrong."""
+        retry_after = failed.retry_after if isinstance(failed, ProviderUnavailable) else None
+        return cls(failed.detail, cause=failed.cause, retry_after=retry_after or 1)
 
 
 class SubjectUnknown(Forbidden):
-    """The provider vouches for a person who has no identity here, and none may be or can be made of its claims."""
+    """The provider vouches for a person who has no identity here, and none may be, or can be, made of its claims."""
 
     code = "identity_provider_subject_unknown"
     message = "This shop does not know your account at the identity provider."

@@ -14,7 +14,7 @@ import structlog
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.openid.access_token import AccessToken
 from shopkeeper.openid.access_tokens import LONGEST_TOKEN, AccessTokens
-from shopkeeper.openid.claim_values import texts_of, value_of
+from shopkeeper.openid.claim_paths import ClaimedNames, Reading, claimed_names
 from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import IdentityProviderUnavailable
@@ -29,15 +29,10 @@ _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class MembershipClaims:
-    """Where a provider's tokens say what their subject belongs to.
-
-    Args:
-        overage: members that are there where groups were left out because they are too many.
-    """
+    """Where a provider's tokens say what their subject belongs to; None for nowhere."""
 
     groups: str | None = None
     roles: str | None = None
-    overage: tuple[str, ...] = ()
 
 
 class OidcTokens:
@@ -90,7 +85,7 @@ class OidcTokens:
         except ProviderTokenInvalid as invalid:
             raise TokenInvalid(invalid.detail) from invalid
         except ProviderError as failure:
-            raise IdentityProviderUnavailable.of(failure) from failure
+            raise IdentityProviderUnavailable.because(failure) from failure
 
     async def userinfo(self, external: External, token: str) -> Mapping[str, Any]:
         """Return what the provider's userinfo says of the subject of a verified token. Raises as `verify` does."""
@@ -99,7 +94,7 @@ class OidcTokens:
         except ProviderTokenInvalid as invalid:
             raise TokenInvalid(invalid.detail) from invalid
         except ProviderError as failure:
-            raise IdentityProviderUnavailable.of(failure) from failure
+            raise IdentityProviderUnavailable.because(failure) from failure
 
     async def close(self) -> None:
         """End what still runs for callers that have gone."""
@@ -120,10 +115,7 @@ class OidcTokens:
         raise TokenInvalid
 
     def _external(self, token: AccessToken) -> External:
-        membership = self._membership
-        left_out = any(value_of(token.claims, name) is not None for name in membership.overage)
-        if left_out:
-            log.warning("provider.groups_left_out", provider=self.provider, subject=token.subject)
+        groups = self._names(token, self._membership.groups)
         return External(
             provider=self.provider,
             issuer=token.issuer,
@@ -133,8 +125,17 @@ class OidcTokens:
             audience=token.audience,
             client_id=token.client_id,
             scope=token.scope,
-            groups=texts_of(token.claims, membership.groups),
-            roles=texts_of(token.claims, membership.roles),
-            groups_left_out=left_out,
+            groups=groups.names,
+            roles=self._names(token, self._membership.roles).names,
+            groups_left_out=groups.reading is not Reading.COMPLETE,
             by_application=token.by_application,
         )
+
+    def _names(self, token: AccessToken, path: str | None) -> ClaimedNames:
+        if path is None:
+            return ClaimedNames()
+        names = claimed_names(token.claims, path)
+        if names.reading is not Reading.COMPLETE:
+            # Entra leaves groups out where they are more than 200: configure it to emit those of the application only.
+            log.warning("provider.names_incomplete", provider=self.provider, claim=path, reading=names.reading.value)
+        return names

@@ -1,0 +1,166 @@
+"""The identity of a person for whom another issuer vouches: found by issuer and subject, made at the first sign-in.
+
+Nothing else finds an identity: an address in a token never does, because its provider may not have verified it, or may
+have given it to another person since.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import structlog
+
+from shopkeeper.client import Client
+from shopkeeper.credentials.claims_mapping import ClaimsMapper, MappingFailed
+from shopkeeper.credentials.linked_providers import (
+    OIDC,
+    LinkedAccount,
+    account_digest,
+    identifier_of,
+    linked_accounts,
+    linking,
+)
+from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, TokenInvalid
+from shopkeeper.identity.builder import AddressInput, NewIdentity
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity
+from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.sessions.token_sources import External
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.upstream.errors import SubjectUnknown
+
+log = structlog.get_logger("shopkeeper.upstream")
+
+MoreClaims = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Returns further claims about a person; it may call the provider."""
+_SWITCHED_OFF: Final = "The account is switched off; the shop's operator can switch it on again."
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisioningRules:
+    """What becomes of the unknown subjects of one provider.
+
+    Args:
+        create: whether they get an identity.
+        mapper: makes it of claims.
+        schema_id: its schema; None for the default one.
+        issuer: the only issuer of the provider's accounts, None where it has several. An imported link, which names no
+            issuer, means an account of this one.
+    """
+
+    create: bool
+    mapper: ClaimsMapper
+    schema_id: str | None = None
+    issuer: str | None = None
+
+
+class Provisioning:
+    """Finds and makes the identities of external subjects.
+
+    Args:
+        rules: by the id of the provider.
+    """
+
+    def __init__(self, *, database: Database, identities: Identities, rules: Mapping[str, ProvisioningRules]) -> None:
+        self._database, self._identities, self._rules = database, identities, dict(rules)
+
+    async def find(self, unit: Unit, external: External) -> Identity | None:
+        """Return the identity that an account is linked to, with its credentials; None where there is none."""
+        found = await self._identities.find_by_exact_identifiers(
+            unit,
+            type=OIDC,
+            identifiers=[identifier_of(external.provider, external.subject)],
+            digest=account_digest(external.issuer, external.subject),
+        )
+        owners = [identity for identity in found if self._is_linked(identity, external)]
+        # A link that names the issuer comes before an imported one, which may mean the same account.
+        return min(owners, key=lambda identity: not self._is_named(identity, external), default=None)
+
+    async def identity_of(self, external: External, *, client: Client, more: MoreClaims | None = None) -> Identity:
+        """Return the active identity of a person. Never call it while a transaction is open.
+
+        Args:
+            more: further claims for a new identity, such as those of userinfo.
+
+        Raises:
+            TokenInvalid: an application and no person is the subject.
+            SubjectUnknown: there is no identity, and none is made.
+            IdentityDisabled: it is switched off.
+        """
+        if external.by_application:
+            raise TokenInvalid("This is the token of an application: send one that speaks for a person.")
+        async with self._database.reading() as unit:
+            identity = await self.find(unit, external)
+        if identity is None:
+            identity = await self._make(external, client=client, more=more)
+        if not identity.active:
+            raise IdentityDisabled(_SWITCHED_OFF)
+        return identity
+
+    def is_linked(self, identity: Identity, external: External) -> bool:
+        """Return whether an identity, read with its credentials, has the account of an external subject."""
+        return self._is_linked(identity, external)
+
+    async def _make(self, external: External, *, client: Client, more: MoreClaims | None) -> Identity:
+        rules = self._rules.get(external.provider)
+        if rules is None or not rules.create:
+            raise SubjectUnknown("Ask the shop for an account; this provider's customers do not get one by themselves.")
+        new = await self._mapped(external, rules, more)
+        try:
+            async with self._database.unit() as unit:
+                return await self._identities.create(unit, new, actor="provider", client_ip=client.ip)
+        except Conflict as taken:
+            return await self._made_meanwhile(external, taken)
+        except InvalidInput as missing:
+            log.warning("provider.claims_make_no_identity", provider=external.provider)
+            raise SubjectUnknown(_TOO_LITTLE) from missing
+
+    async def _made_meanwhile(self, external: External, taken: Conflict) -> Identity:
+        """Return the identity that another request has made at the same time."""
+        async with self._database.reading() as unit:
+            identity = await self.find(unit, external)
+        if identity is None:
+            raise SubjectUnknown(_ADDRESS_TAKEN) from taken
+        return identity
+
+    async def _mapped(self, external: External, rules: ProvisioningRules, more: MoreClaims | None) -> NewIdentity:
+        claims = {**external.claims, **(await more() if more is not None else {})}
+        authenticated = Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
+        try:
+            mapped = await rules.mapper.map(authenticated, schema_id=rules.schema_id)
+        except MappingFailed as failed:
+            raise SubjectUnknown(_TOO_LITTLE) from failed
+        schema = self._identities.schemas.require(rules.schema_id)
+        account = LinkedAccount(external.provider, external.subject, external.issuer)
+        return NewIdentity(
+            traits=schema.without_unknown(mapped.traits),
+            schema_id=rules.schema_id,
+            metadata_public=mapped.metadata_public,
+            metadata_admin=mapped.metadata_admin,
+            credentials=[linking([account])],
+            verifiable_addresses=[AddressInput(via, value, verified=True) for via, value in mapped.verified_addresses],
+        )
+
+    def _is_linked(self, identity: Identity, external: External) -> bool:
+        rules = self._rules.get(external.provider)
+        imported = rules is not None and rules.issuer == external.issuer
+        return self._is_named(identity, external) or any(
+            account.provider == external.provider and account.subject == external.subject and account.issuer is None
+            for account in linked_accounts(identity.credentials.get(OIDC))
+            if imported
+        )
+
+    @staticmethod
+    def _is_named(identity: Identity, external: External) -> bool:
+        return any(
+            (account.issuer, account.subject) == (external.issuer, external.subject)
+            for account in linked_accounts(identity.credentials.get(OIDC))
+        )
+
+
+_TOO_LITTLE: Final = (
+    "The provider's claims do not make an account here: the shop's operator finds in the log what they lack."
+)
+_ADDRESS_TAKEN: Final = (
+    "An account here has your e-mail address, or another of your names, already: sign in to it, and link this provider."
+)
