@@ -91,6 +91,17 @@ class OpenIDProvider:
         """Return a token with any claims, signed with the provider's key."""
         return str(self._control("sign", {"claims": claims, "alg": alg, "header": header or {}})["token"])
 
+    def access_token(
+        self, email: str, *, resource: str | None, client_id: str = CLIENT_ID, scope: str = "openid profile email"
+    ) -> str:
+        """Return an access token of a person: a JWT for this API, or an opaque one where its address ends so."""
+        told = {"email": email, "client_id": client_id, "resource": resource, "scope": scope}
+        return str(self._control("access_token", told)["token"])
+
+    def revoke(self, token: str) -> None:
+        """End an opaque access token."""
+        self._control("revoke", {"token": token})
+
     def counts(self) -> dict[str, int]:
         """Return how often each path was asked for since the last `reset`."""
         return dict(self._control("counts"))

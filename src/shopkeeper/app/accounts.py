@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
+from shopkeeper.app.identity_providers import IdentityProviders, build_identity_providers
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
@@ -65,6 +66,7 @@ class Accounts:
     throttles: Mapping[str, Throttle]
     courier: Courier
     session_servers: SessionServers
+    identity_providers: IdentityProviders
     on_deleted: list[Listener]
     """Called with each deleted identity. What is built later and stores data about identities adds its listener
     here."""
@@ -149,6 +151,11 @@ async def build_accounts(
         throttles=throttles,
         guard=AttemptGuard(throttle=throttles["mailed_code"], audit=infrastructure.audit),
     )
+    identity_providers = await build_identity_providers(infrastructure, schemas, identities)
+    social = [
+        *await build_social_providers(infrastructure, schemas, others=identity_providers.signing_in),
+        *identity_providers.social,
+    ]
     methods = build_methods(
         infrastructure,
         identities,
@@ -157,13 +164,19 @@ async def build_accounts(
         guard=guard,
         code=code,
         by_mail=by_mail,
-        social=await build_social_providers(infrastructure, schemas),
+        social=social,
         attempts=ProviderAttempts(throttles["provider"]),
     )
     methods = replace(methods, every=[*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)
     budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
-    sessions = _sessions(infrastructure, identities, render=render(assurance), budgets=budgets_of_refresh)
+    sessions = _sessions(
+        infrastructure,
+        identities,
+        render=render(assurance),
+        budgets=budgets_of_refresh,
+        signs_in_elsewhere=bool(social),
+    )
     listeners.append(sessions.invalidate_identity)
     on_access_revoked.append(sessions.end_for)
     return Accounts(
@@ -181,6 +194,7 @@ async def build_accounts(
         throttles=throttles,
         courier=courier,
         session_servers=build_session_servers(infrastructure),
+        identity_providers=identity_providers,
         on_deleted=on_deleted,
     )
 
@@ -209,7 +223,12 @@ async def _schemas(infrastructure: Infrastructure, facts: FactsByType) -> Schema
 
 
 def _sessions(
-    infrastructure: Infrastructure, identities: Identities, *, render: Render, budgets: RefreshBudgets
+    infrastructure: Infrastructure,
+    identities: Identities,
+    *,
+    render: Render,
+    budgets: RefreshBudgets,
+    signs_in_elsewhere: bool,
 ) -> Sessions:
     settings = infrastructure.settings
     refresh = settings.tokens.refresh
@@ -239,7 +258,7 @@ def _sessions(
         else None,
         refresh_budgets=budgets,
         tally=infrastructure.tally,
-        forget=provider_session_store.forget if settings.selfservice.methods.oidc.providers else None,
+        forget=provider_session_store.forget if signs_in_elsewhere else None,
     )
 
 

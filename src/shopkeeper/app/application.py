@@ -77,6 +77,7 @@ class Application:
         """Close what belongs to this application alone, and leave open what the `other` one shares with it."""
         await self.accounts.sessions.close()
         await self.accounts.session_servers.answers.close()
+        await self.accounts.identity_providers.close()
         if other is None or other.infrastructure.http_client is not self.infrastructure.http_client:
             await self.infrastructure.http_client.close()
         if other is None:

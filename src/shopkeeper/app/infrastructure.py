@@ -86,10 +86,11 @@ def _http_client(settings: Settings) -> GuardedClient:
 
 def _test_providers(settings: Settings) -> Iterator[str]:
     """Yield patterns of the providers on this machine, which `--dev` may call without a setting that allows it."""
-    for provider in settings.selfservice.methods.oidc.providers if settings.dev else ():
-        issuer = urlsplit(provider.issuer_url or "")
-        if names_this_machine(issuer.hostname or ""):
-            yield f"{issuer.scheme}://{issuer.netloc}/**"
+    social = [provider.issuer_url for provider in settings.selfservice.methods.oidc.providers]
+    for address in (*social, *(provider.address for provider in settings.providers)) if settings.dev else ():
+        parts = urlsplit(address or "")
+        if names_this_machine(parts.hostname or ""):
+            yield f"{parts.scheme}://{parts.netloc}/**"
 
 
 def _base_url(settings: Settings) -> str:

@@ -36,10 +36,11 @@ _MISSING: Final = 4000002
 async def mapper_findings(accounts: Accounts) -> list[Finding]:
     """Return a notice for each mapper that makes no identity of a person whose usual claims are known."""
     found = []
+    others = {built.section.id: built.place for built in accounts.identity_providers.oidc}
     for index, social in enumerate(accounts.methods.social):
         fault = await _fault(social, accounts.schemas.default)
         if fault is not None:
-            path = f"{PLACE}[{index}].mapper_url"
+            path = others.get(social.provider.id, f"{PLACE}[{index}].mapper_url")
             found.append(Finding("notice", path, f"{path} ({social.provider.id}) {fault}."))
     return found
 

@@ -114,12 +114,17 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
 def build_authenticator(
     infrastructure: Infrastructure, sources: TokenSources, commerce: Commerce
 ) -> RequestAuthenticator:
-    """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions and of visits;
-    whoami, self-service and the other routes of sessions accept sessions only."""
+    """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions, of visits and of
+    identity providers; whoami, self-service and the other routes of sessions accept sessions only."""
     settings = infrastructure.settings
     return RequestAuthenticator(
         stores=commerce.stores,
-        resolver=PrincipalResolver(sessions=sources.sessions, visits=sources.visits, bearers=sources.bearers),
+        resolver=PrincipalResolver(
+            sessions=sources.sessions,
+            visits=sources.visits,
+            bearers=sources.bearers,
+            vouching=sources.vouching,
+        ),
         cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=cookie_origins(settings),

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.credentials.claims_mapping import ClaimsMapper, JsonnetMapper, SchemaMapper
+from shopkeeper.credentials.claims_mapping import ClaimsMapper
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.identity.schema import Schemas
-from shopkeeper.jsonnet.errors import JsonnetFailed
-from shopkeeper.notify.references import Unreadable, load
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.client_secret import require_signing_key
 from shopkeeper.openid.preset import OPENID, Preset
@@ -17,7 +16,7 @@ from shopkeeper.openid.provider import Provider, SigningSecret
 from shopkeeper.settings.openid_providers import OpenIDProvider
 
 PLACE: Final = "selfservice.methods.oidc.config.providers"
-_MICROSOFT: Final = "https://login.microsoftonline.com"
+MICROSOFT: Final = "https://login.microsoftonline.com"
 _PERSONAL_ACCOUNTS: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The tenant of all personal accounts at Microsoft."""
 
@@ -29,10 +28,12 @@ class ProviderUnusable(ValueError):
         super().__init__(f"{PLACE}[{index}].{key} ({section.id}) {reason}.")
 
 
-async def build_social_providers(infrastructure: Infrastructure, schemas: Schemas) -> Sequence[SocialProvider]:
+async def build_social_providers(
+    infrastructure: Infrastructure, schemas: Schemas, others: Sequence[Provider] = ()
+) -> Sequence[SocialProvider]:
     """Build the providers in the order of the settings. None is called yet, so that one that is down stops no start.
 
-    Raises:
+    `others` are providers that customers sign in at as well. Raises:
         ProviderUnusable: a mapper cannot be read or is no Jsonnet, or a key cannot sign.
     """
     found = []
@@ -45,7 +46,7 @@ async def build_social_providers(infrastructure: Infrastructure, schemas: Schema
             http=infrastructure.http_client,
             clock=infrastructure.clock,
             tally=infrastructure.tally,
-            others=[other for other in providers if other is not provider],
+            others=[other for other in (*providers, *others) if other is not provider],
         )
         mapper = await _mapper(index, section, infrastructure, schemas)
         updates = section.update_identity_on_login == "automatic"
@@ -64,18 +65,10 @@ def _require_key(index: int, section: OpenIDProvider, provider: Provider) -> Non
 async def _mapper(
     index: int, section: OpenIDProvider, infrastructure: Infrastructure, schemas: Schemas
 ) -> ClaimsMapper:
-    if section.mapper_url is None:
-        return SchemaMapper(schemas)
     try:
-        source = await load(section.mapper_url, infrastructure.http_client)
-        await infrastructure.jsonnet.check(source)
-    except Unreadable as unreadable:
-        reason = f"cannot be used: {unreadable}"
-        raise ProviderUnusable(index, section, "mapper_url", reason) from unreadable
-    except JsonnetFailed as broken:
-        reason = f"cannot be used as Jsonnet: {str(broken).rstrip('.')}"
-        raise ProviderUnusable(index, section, "mapper_url", reason) from broken
-    return JsonnetMapper(source, infrastructure.jsonnet, provider=section.id)
+        return await build_mapper(section.mapper_url, infrastructure, schemas, provider=section.id)
+    except MapperUnusable as unusable:
+        raise ProviderUnusable(index, section, "mapper_url", str(unusable)) from unusable
 
 
 def provider_of(section: OpenIDProvider) -> Provider:
@@ -167,11 +160,11 @@ def _of_tenant(provider: Provider, tenant: str) -> Provider:
     https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
     """
     named = _PERSONAL_ACCOUNTS if tenant == "consumers" else tenant
-    provider = replace(provider, issuer=f"{_MICROSOFT}/{named}/v2.0")
+    provider = replace(provider, issuer=f"{MICROSOFT}/{named}/v2.0")
     if _is_tenant_id(named):
         return provider
     refused = frozenset({_PERSONAL_ACCOUNTS} if tenant == "organizations" else ())
-    template = f"{_MICROSOFT}/{{tenantid}}/v2.0"
+    template = f"{MICROSOFT}/{{tenantid}}/v2.0"
     return replace(provider, issuer_template=template, id_token_native=False, refused_tenants=refused)
 
 

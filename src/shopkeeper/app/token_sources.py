@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.sessions.principal import Vouching
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource, VisitTokens
 
 SESSION, VISIT = "session", "visit"
@@ -22,11 +23,13 @@ class TokenSources:
         sessions: the tokens of own sessions.
         visits: the tokens of anonymous visits.
         providers: the tokens of identity providers, by the provider's id.
+        vouching: finds the identities of the subjects of identity providers.
     """
 
     sessions: SessionTokens
     visits: VisitTokens
     providers: Mapping[str, TokenSource] = field(default_factory=dict)
+    vouching: Vouching | None = None
 
     @property
     def own(self) -> Mapping[str, TokenSource]:
@@ -36,9 +39,14 @@ class TokenSources:
     @property
     def bearers(self) -> Sequence[TokenSource]:
         """The sources of bearer tokens at the storefront and in GraphQL."""
-        return self.sessions, self.visits
+        return self.sessions, self.visits, *self.providers.values()
 
 
 def build_token_sources(infrastructure: Infrastructure, accounts: Accounts) -> TokenSources:
     """Build the list."""
-    return TokenSources(sessions=SessionTokens(accounts.sessions), visits=VisitTokens(accounts.sealed))
+    return TokenSources(
+        sessions=SessionTokens(accounts.sessions),
+        visits=VisitTokens(accounts.sealed),
+        providers=accounts.identity_providers.sources,
+        vouching=accounts.identity_providers.provisioning,
+    )

@@ -109,7 +109,7 @@ class CustomerQueries:
         context = info.context
         if not context.principal.signed_in:
             return None
-        return _of_session(context) or await _of_engine(context)
+        return _of_identity(context) or await _of_engine(context)
 
 
 @strawberry.type
@@ -169,11 +169,11 @@ def _rejected(rejected: SignUpRejected, language: str) -> CustomerAuthMutationRe
     return CustomerAuthMutationResponse(code=REJECTED, success=False, message=message, customer=None, problems=problems)
 
 
-def _of_session(context: Context) -> Customer | None:
-    session = context.principal.session
-    if session is None:
+def _of_identity(context: Context) -> Customer | None:
+    identity = context.principal.identity
+    if identity is None:
         return None
-    return Customer(account=context.principal.subject, address=session.identity.email, traits=session.identity.traits)
+    return Customer(account=context.principal.subject, address=identity.email, traits=identity.traits)
 
 
 async def _of_engine(context: Context) -> Customer | None:

@@ -137,8 +137,8 @@ class Order:
 
     @resolved("The customer's e-mail address.")
     def email(self) -> str | None:
-        session = self.context.principal.session
-        return session.identity.email if session is not None else None
+        identity = self.context.principal.identity
+        return identity.email if identity is not None else None
 
     ship_method: str | None = strawberry.field(default=None, description="How it is sent, for engines that send.")
     ship_amount: MoneyAmount | None = strawberry.field(default=None, description="What sending costs.")
@@ -253,8 +253,8 @@ class OrderMutations:
 
 def _profile(context: Context) -> Profile | None:
     """Return the current profile of the customer who orders; None for one whose token was issued elsewhere."""
-    session = context.principal.session
-    return profile_of(session.identity) if session is not None else None
+    identity = context.principal.identity
+    return profile_of(identity) if identity is not None else None
 
 
 async def _order(context: Context, id_: str) -> Order:

@@ -25,6 +25,7 @@ class AccessTokenPreset:
             has; None accepts any. No ID token of this provider has one.
         audience_claims: where the audience is; of several claims, the first that is there.
         subject_claim: the claim that names a person, and never another one later.
+        sign_in_subject: the claim of ID tokens that names the same person.
         client_claims, scope_claims: where the client and the scopes are; the first that is there counts.
         groups_claim, roles_claim: where groups and roles are, unless the settings say otherwise; None for nowhere.
         sign_in_claims: claims that only ID tokens have; a token of type `JWT` that has one is refused.
@@ -40,6 +41,7 @@ class AccessTokenPreset:
     marks: Mapping[str, str | None] = field(default_factory=lambda: dict.fromkeys(("scope", "scp", "client_id")))
     audience_claims: tuple[str, ...] = ("aud",)
     subject_claim: str = "sub"
+    sign_in_subject: str = "sub"
     client_claims: tuple[str, ...] = ("client_id", "azp", "appid", "cid")
     scope_claims: tuple[str, ...] = ("scope", "scp")
     groups_claim: str | None = "groups"
@@ -67,6 +69,7 @@ ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
         label="Microsoft Entra",
         marks=dict.fromkeys(("scp", "appid", "azp")),
         subject_claim="oid",
+        sign_in_subject="oid",
         client_claims=("azp", "appid"),
         scope_claims=("scp",),
         roles_claim="roles",

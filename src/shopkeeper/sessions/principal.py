@@ -1,7 +1,7 @@
 """Resolves the principal of a request, once, from the tokens that it presents.
 
     X-Session-Token   a session, or the request is refused
-    Bearer            a session or an anonymous visit, or the request is refused
+    Bearer            a session, an anonymous visit or a subject of another issuer, or the request is refused
     session cookie    a session; ignored where it is not valid, as browsers keep cookies longer than sessions live
     visit cookie      an anonymous visit; ignored where it is not valid
     none of these     an unknown caller
@@ -18,13 +18,14 @@ in Kratos.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from shopkeeper.client import Client
 from shopkeeper.errors import TokenInvalid
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
-from shopkeeper.sessions.token_sources import TokenSource, source_of
+from shopkeeper.sessions.token_sources import External, TokenSource, source_of
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.tokens.sealed import AnonymousVisit
 
@@ -68,6 +69,14 @@ class _Place:
     client: Client
 
 
+class Vouching(Protocol):
+    """Finds the identity of a person for whom another issuer vouches."""
+
+    async def identity_of(self, external: External, *, token: str, client: Client) -> Identity:
+        """Return the active identity of a verified token's subject; it may be made now. Raises a `Refusal`."""
+        ...
+
+
 class PrincipalResolver:
     """Resolves the tokens of a request to a principal.
 
@@ -75,12 +84,21 @@ class PrincipalResolver:
         sessions: verifies session tokens, from `X-Session-Token` and the session cookie.
         visits: verifies anonymous visits, from the visit cookies.
         bearers: the token sources for bearers; the first that recognises one decides.
+        vouching: finds the identities of other issuers' subjects, where such tokens are among the bearers.
 
     Resolved tokens are stored in `known`, for further questions about the same request.
     """
 
-    def __init__(self, *, sessions: TokenSource, visits: TokenSource, bearers: Sequence[TokenSource]) -> None:
+    def __init__(
+        self,
+        *,
+        sessions: TokenSource,
+        visits: TokenSource,
+        bearers: Sequence[TokenSource],
+        vouching: Vouching | None = None,
+    ) -> None:
         self._sessions, self._visits, self._bearers = sessions, visits, tuple(bearers)
+        self._vouching = vouching
 
     async def session(
         self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
@@ -186,6 +204,8 @@ class PrincipalResolver:
         if source is self._sessions:
             return await self._by_session(token, place, known)
         verified = await source.verify(token, place.store)
+        if isinstance(verified, External) and self._vouching is not None:
+            return _vouched(await self._vouching.identity_of(verified, token=token, client=place.client), place)
         if not isinstance(verified, AnonymousVisit):
             raise TokenInvalid
         return _guest(verified, place)
@@ -223,6 +243,16 @@ def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) 
         client=place.client,
         session=cached.session,
         by_cookie=by_cookie,
+    )
+
+
+def _vouched(identity: Identity, place: _Place) -> Principal:
+    return Principal(
+        kind=PrincipalKind.CUSTOMER,
+        subject=str(identity.id),
+        store=place.store,
+        client=place.client,
+        vouched=identity,
     )
 
 

@@ -125,9 +125,9 @@ class PrincipalKind(StrEnum):
 class Principal:
     """The caller of a request, resolved once per request.
 
-    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. `by_cookie`
-    means that only a cookie, which a browser sends automatically, proves the principal: a change then needs an
-    anti-CSRF token.
+    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. A customer has a
+    session, or `vouched`, the identity of a token that another issuer vouches for. `by_cookie` means that only a cookie,
+    which a browser sends automatically, proves the principal: a change then needs an anti-CSRF token.
     """
 
     kind: PrincipalKind
@@ -136,6 +136,12 @@ class Principal:
     client: Client
     session: Session | None = None
     by_cookie: bool = False
+    vouched: Identity | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """The identity of a customer, None for others."""
+        return self.session.identity if self.session is not None else self.vouched
 
     @property
     def signed_in(self) -> bool:

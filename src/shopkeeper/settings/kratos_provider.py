@@ -85,3 +85,8 @@ class KratosProvider(IdentityProviderSection):
         max_length=10,
         description="Where an identity's groups are: paths of texts or lists, such as `metadata_public.groups`",
     )
+
+    @property
+    def address(self) -> str | None:
+        """Where the server is."""
+        return self.public_url

@@ -139,6 +139,11 @@ class OidcProvider(IdentityProviderSection):
     password_grant: PasswordGrant = PasswordGrant()
 
     @property
+    def address(self) -> str | None:
+        """Where the provider is, as far as the settings say."""
+        return self.issuer
+
+    @property
     def facts(self) -> AccessTokenPreset:
         """What is known of the provider's access tokens."""
         return ACCESS_TOKEN_PRESETS[self.preset]

@@ -33,7 +33,7 @@ class KeptTokens:
     """Verifies each token once for its time; callers with the same token wait for one verification.
 
     A verification goes on where its callers have gone, because the next ones need what it reads: otherwise a provider
-    that is slower than a caller's patience would never be read. It is bounded by the deadlines of the provider's client.
+    that is slower than a caller's patience would never be read. The deadlines of the provider's client bound it.
 
     Args:
         ceiling: how long a token counts without being verified again; zero keeps none.

@@ -5,7 +5,7 @@ have given it to another person since.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -25,14 +25,15 @@ from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.openid.errors import ProviderUnavailable
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.upstream.errors import SubjectUnknown
+from shopkeeper.upstream.errors import IdentityProviderUnavailable, SubjectUnknown
 
 log = structlog.get_logger("shopkeeper.upstream")
 
-MoreClaims = Callable[[], Awaitable[Mapping[str, Any]]]
-"""Returns further claims about a person; it may call the provider."""
+MoreClaims = Callable[[External, str], Awaitable[Mapping[str, Any]]]
+"""Returns further claims about a verified subject by its token; it may call the provider."""
 _SWITCHED_OFF: Final = "The account is switched off; the shop's operator can switch it on again."
 
 
@@ -46,12 +47,14 @@ class ProvisioningRules:
         schema_id: its schema; None for the default one.
         issuer: the only issuer of the provider's accounts, None where it has several. An imported link, which names no
             issuer, means an account of this one.
+        more: further claims for a new identity, such as those of userinfo.
     """
 
     create: bool
     mapper: ClaimsMapper
     schema_id: str | None = None
     issuer: str | None = None
+    more: MoreClaims | None = None
 
 
 class Provisioning:
@@ -76,13 +79,14 @@ class Provisioning:
         # A link that names the issuer comes before an imported one, which may mean the same account.
         return min(owners, key=lambda identity: not self._is_named(identity, external), default=None)
 
-    async def identity_of(self, external: External, *, client: Client, more: MoreClaims | None = None) -> Identity:
+    async def identity_of(self, external: External, *, token: str, client: Client) -> Identity:
         """Return the active identity of a person. Never call it while a transaction is open.
 
         Args:
-            more: further claims for a new identity, such as those of userinfo.
+            token: the one that was verified, with which the provider tells more of a new person.
 
         Raises:
+            IdentityProviderUnavailable: what the provider says of a new person cannot be read now.
             TokenInvalid: an application and no person is the subject.
             SubjectUnknown: there is no identity, and none is made.
             IdentityDisabled: it is switched off.
@@ -92,7 +96,7 @@ class Provisioning:
         async with self._database.reading() as unit:
             identity = await self.find(unit, external)
         if identity is None:
-            identity = await self._make(external, client=client, more=more)
+            identity = await self._make(external, token, client)
         if not identity.active:
             raise IdentityDisabled(_SWITCHED_OFF)
         return identity
@@ -101,11 +105,11 @@ class Provisioning:
         """Return whether an identity, read with its credentials, has the account of an external subject."""
         return self._is_linked(identity, external)
 
-    async def _make(self, external: External, *, client: Client, more: MoreClaims | None) -> Identity:
+    async def _make(self, external: External, token: str, client: Client) -> Identity:
         rules = self._rules.get(external.provider)
         if rules is None or not rules.create:
             raise SubjectUnknown("Ask the shop for an account; this provider's customers do not get one by themselves.")
-        new = await self._mapped(external, rules, more)
+        new = await self._mapped(external, token, rules)
         try:
             async with self._database.unit() as unit:
                 return await self._identities.create(unit, new, actor="provider", client_ip=client.ip)
@@ -123,13 +127,17 @@ class Provisioning:
             raise SubjectUnknown(_ADDRESS_TAKEN) from taken
         return identity
 
-    async def _mapped(self, external: External, rules: ProvisioningRules, more: MoreClaims | None) -> NewIdentity:
-        claims = {**external.claims, **(await more() if more is not None else {})}
+    async def _mapped(self, external: External, token: str, rules: ProvisioningRules) -> NewIdentity:
+        more = await rules.more(external, token) if rules.more is not None else {}
+        # What the token says was verified for us; userinfo adds to it.
+        claims = {**more, **external.claims}
         authenticated = Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
         try:
             mapped = await rules.mapper.map(authenticated, schema_id=rules.schema_id)
         except MappingFailed as failed:
             raise SubjectUnknown(_TOO_LITTLE) from failed
+        except ProviderUnavailable as busy:
+            raise IdentityProviderUnavailable.because(busy) from busy
         schema = self._identities.schemas.require(rules.schema_id)
         account = LinkedAccount(external.provider, external.subject, external.issuer)
         return NewIdentity(
@@ -138,7 +146,7 @@ class Provisioning:
             metadata_public=mapped.metadata_public,
             metadata_admin=mapped.metadata_admin,
             credentials=[linking([account])],
-            verifiable_addresses=[AddressInput(via, value, verified=True) for via, value in mapped.verified_addresses],
+            verifiable_addresses=[AddressInput(value, via, verified=True) for via, value in mapped.verified_addresses],
         )
 
     def _is_linked(self, identity: Identity, external: External) -> bool:

@@ -2,6 +2,7 @@
 import { Provider } from 'oidc-provider';
 import { Adapter } from './store.mjs';
 import { confirmed, questioned } from './pages.mjs';
+import { claimsOf, features, register } from './resources.mjs';
 
 const SCOPES = ['openid', 'offline_access', 'profile', 'email'];
 const CLAIMS = {
@@ -33,8 +34,10 @@ export function build(world) {
       devInteractions: { enabled: false },
       claimsParameter: { enabled: true },
       backchannelLogout: { enabled: true },
+      ...features,
       rpInitiatedLogout: { enabled: true, logoutSource: questioned, postLogoutSuccessSource: confirmed },
     },
+    extraTokenClaims: claimsOf(world),
     findAccount: (ctx, sub) => {
       const claims = world.persons.withSubject(sub);
       return claims && { accountId: sub, claims: () => ({ ...claims }) };
@@ -45,6 +48,7 @@ export function build(world) {
       const grant = (known && (await provider.Grant.find(known))) || new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
       grant.addOIDCScope(SCOPES.join(' '));
       grant.addOIDCClaims(['acr', 'amr', 'email', 'email_verified', 'name']);
+      for (const resource of Object.keys(ctx.oidc.resourceServers || {})) grant.addResourceScope(resource, SCOPES.join(' '));
       await grant.save();
       return grant;
     },
@@ -54,6 +58,7 @@ export function build(world) {
       ctx.body = out;
     },
   });
+  register({ ...world, provider });
   const note = (what) => (ctx, ...told) => world.notices.push({ what, client: told.find((one) => one?.clientId)?.clientId });
   provider.on('backchannel.success', note('backchannel.success'));
   provider.on('backchannel.error', (ctx, failed, client) => {

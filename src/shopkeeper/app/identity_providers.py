@@ -1,0 +1,215 @@
+"""Build the identity providers that a shop already has: their clients, their token sources, and who becomes whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.social_providers import MICROSOFT, provider_of
+from shopkeeper.credentials.claims_mapping import ClaimsMapper
+from shopkeeper.credentials.social_provider import SocialProvider
+from shopkeeper.identity.schema import Schemas
+from shopkeeper.identity.service import Identities
+from shopkeeper.openid.access_token import AccessTokenRules
+from shopkeeper.openid.access_tokens import AccessTokens
+from shopkeeper.openid.calls import Limits
+from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.preset import Preset
+from shopkeeper.openid.presets import PRESETS
+from shopkeeper.openid.provider import TENANT, Endpoints, Provider
+from shopkeeper.settings import Settings
+from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
+from shopkeeper.settings.oidc_provider import SHARED_TENANTS, OidcProvider
+from shopkeeper.upstream.kept_tokens import KeptTokens
+from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
+from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
+
+PLACE: Final = "providers"
+LIMITS: Final = Limits(call=3.0, patience=0.3, conversation=5.0)
+"""Callers with a token wait for a shorter time than a person who signs in."""
+_SOCIAL_PRESETS: Final = {"auth0": "auth0", "entra": "microsoft"}
+"""The presets of social sign-in that a provider's sign-in follows; all others follow the standard."""
+_TENANT_ISSUER: Final = f"{MICROSOFT}/{TENANT}/v2.0"
+_V1_ISSUER: Final = f"https://sts.windows.net/{TENANT}/"
+
+
+class IdentityProviderUnusable(ValueError):
+    """An identity provider cannot be built. The sentence names its place in the settings, and ends the start."""
+
+    def __init__(self, index: int, section: IdentityProviderSection, key: str, reason: str) -> None:
+        super().__init__(f"{PLACE}[{index}].{key} ({section.id}) {reason}.")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltOidcProvider:
+    """One provider of kind `oidc`; `place` is that of its mapper in the settings."""
+
+    place: str
+    section: OidcProvider
+    client: OpenIDClient
+    mapper: ClaimsMapper
+    source: OidcTokens
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityProviders:
+    """The identity providers, in the order of the settings.
+
+    Args:
+        social: those that customers sign in at in their browsers.
+        provisioning: finds and makes the identities of all their subjects.
+    """
+
+    oidc: Sequence[BuiltOidcProvider]
+    social: Sequence[SocialProvider]
+    provisioning: Provisioning
+
+    @property
+    def signing_in(self) -> Sequence[Provider]:
+        """The providers that customers sign in at in their browsers."""
+        return [social.provider for social in self.social]
+
+    @property
+    def sources(self) -> Mapping[str, OidcTokens]:
+        """What verifies the access tokens of each provider, by its id."""
+        return {built.section.id: built.source for built in self.oidc}
+
+    async def close(self) -> None:
+        """End what still runs for callers that have gone."""
+        for built in self.oidc:
+            await built.source.close()
+
+
+async def build_identity_providers(
+    infrastructure: Infrastructure, schemas: Schemas, identities: Identities
+) -> IdentityProviders:
+    """Build the providers. None is called yet, so that one that is down stops no start.
+
+    Raises:
+        IdentityProviderUnusable: a mapper cannot be read or is no Jsonnet.
+    """
+    sections = [
+        (index, section)
+        for index, section in enumerate(infrastructure.settings.providers)
+        if isinstance(section, OidcProvider)
+    ]
+    asked = [provider_of(section) for section in infrastructure.settings.selfservice.methods.oidc.providers]
+    asked += [identity_provider_of(section) for _, section in sections if section.sign_in]
+    built = [await _built(index, section, infrastructure, schemas, asked) for index, section in sections]
+    rules = {each.section.id: _provisioning_rules(each) for each in built}
+    return IdentityProviders(
+        oidc=built,
+        social=[SocialProvider(each.client, each.mapper) for each in built if each.section.sign_in],
+        provisioning=Provisioning(database=infrastructure.database, identities=identities, rules=rules),
+    )
+
+
+async def _built(
+    index: int, section: OidcProvider, infrastructure: Infrastructure, schemas: Schemas, asked: Sequence[Provider]
+) -> BuiltOidcProvider:
+    try:
+        mapper = await build_mapper(section.provisioning.mapper_url, infrastructure, schemas, provider=section.id)
+    except MapperUnusable as unusable:
+        raise IdentityProviderUnusable(index, section, "provisioning.mapper_url", str(unusable)) from unusable
+    client = OpenIDClient(
+        identity_provider_of(section),
+        http=infrastructure.http_client,
+        clock=infrastructure.clock,
+        limits=LIMITS,
+        tally=infrastructure.tally,
+        others=[other for other in asked if other.id != section.id],
+    )
+    source = OidcTokens(
+        AccessTokens(client, _rules(section), clock=infrastructure.clock),
+        opaque=section.opaque_tokens,
+        membership=MembershipClaims(
+            groups=section.groups_claim or section.facts.groups_claim,
+            roles=section.roles_claim or section.facts.roles_claim,
+        ),
+        stores=fronts_of(section, infrastructure.settings),
+        jwts=KeptTokens(clock=infrastructure.clock, ceiling=section.cache),
+        opaques=KeptTokens(clock=infrastructure.clock, ceiling=section.opaque_cache),
+    )
+    return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source)
+
+
+def _rules(section: OidcProvider) -> AccessTokenRules:
+    preset = section.facts
+    return AccessTokenRules(
+        preset=preset,
+        audiences=frozenset(section.audiences),
+        clients=frozenset(section.allowed_clients),
+        subject_claim=section.subject_claim or preset.subject_claim,
+        scope_claims=(section.scope_claim,) if section.scope_claim else preset.scope_claims,
+        leeway=section.clock_skew,
+    )
+
+
+def _provisioning_rules(built: BuiltOidcProvider) -> ProvisioningRules:
+    section, provider = built.section, built.client.provider
+    return ProvisioningRules(
+        create=section.provisioning.create,
+        mapper=built.mapper,
+        schema_id=section.provisioning.schema_id,
+        issuer=provider.issuer if provider.issuer_template is None else None,
+        more=built.source.userinfo if section.claims_from == "userinfo" else None,
+    )
+
+
+def identity_provider_of(section: OidcProvider) -> Provider:
+    """Return the provider that a section of the settings configures."""
+    preset = PRESETS[_SOCIAL_PRESETS.get(section.preset, "generic")]
+    secret = section.client_secret.get_secret_value() if section.client_secret is not None else ""
+    provider = Provider(
+        id=section.id,
+        preset=_SOCIAL_PRESETS.get(section.preset, "generic"),
+        label=section.label or section.id,
+        client_id=section.client_id or "",
+        client_secret=secret or None,
+        issuer=_issuer(section),
+        endpoints=Endpoints(jwks=section.jwks_url, introspection=section.introspection_url),
+        scope=preset.scope,
+        subject_claim=section.subject_claim or section.facts.sign_in_subject,
+        **_with_pkce(preset, secret).facts(),
+    )
+    return _of_tenants(provider, section) if section.preset == "entra" else provider
+
+
+def _with_pkce(preset: Preset, secret: str) -> Preset:
+    """Return the preset with a proof key for every code (RFC 9700 section 2.1.1)."""
+    return replace(preset, pkce="force", token_auth=preset.token_auth if secret else "none")
+
+
+def _issuer(section: OidcProvider) -> str:
+    if section.preset == "entra":
+        return f"{MICROSOFT}/{section.tenant}/v2.0"
+    issuer = section.issuer or ""
+    return f"{issuer.rstrip('/')}/" if section.facts.issuer_slash else issuer
+
+
+def _of_tenants(provider: Provider, section: OidcProvider) -> Provider:
+    """Return the provider with the issuers of its tenants: those of v2 tokens, and of v1 tokens as aliases.
+
+    https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
+    """
+    tenants = section.allowed_tenants if section.tenant in SHARED_TENANTS else (section.tenant or "",)
+    return replace(
+        provider,
+        issuer_template=_TENANT_ISSUER,
+        template_aliases=(_V1_ISSUER,),
+        allowed_tenants=frozenset(tenants),
+    )
+
+
+def fronts_of(section: IdentityProviderSection, settings: Settings) -> frozenset[str]:
+    """Return the ids of the fronts that take a provider's tokens.
+
+    A store with an identity provider of its own takes the tokens of that one only, unless the settings say otherwise.
+    """
+    fronts = {store.id: [f"{store.id}@{tenant}" for tenant in store.tenants] or [store.id] for store in settings.stores}
+    if section.stores:
+        named = {front for name in section.stores for front in fronts.get(name, [name])}
+        return frozenset(named)
+    taking = [store.id for store in settings.stores if store.provider in {OWN, section.id}]
+    return frozenset(front for store in taking for front in fronts[store])
