@@ -45,6 +45,10 @@ class OtherProvider:
         assert answer.has_redirect_location, answer.text
         return Arrival(answer.headers["location"])
 
+    def revoke(self, subject: str) -> None:
+        """End every token of a person."""
+        httpx2.post(f"{self.issuer}/users/{subject}/revoke-tokens", timeout=PATIENCE).raise_for_status()
+
     def stop(self) -> None:
         self.server.stop()
 

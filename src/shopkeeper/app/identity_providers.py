@@ -1,12 +1,13 @@
 """Build the identity providers that a shop already has: their clients, their token sources, and who becomes whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.social_providers import MICROSOFT, provider_of
+from shopkeeper.clock import Clock
 from shopkeeper.credentials.claims_mapping import ClaimsMapper
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.identity.schema import Schemas
@@ -120,18 +121,27 @@ async def _built(
         tally=infrastructure.tally,
         others=[other for other in asked if other.id != section.id],
     )
-    source = OidcTokens(
-        AccessTokens(client, _rules(section), clock=infrastructure.clock),
+    source = token_source_of(
+        section, client, clock=infrastructure.clock, stores=fronts_of(section, infrastructure.settings)
+    )
+    return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source)
+
+
+def token_source_of(
+    section: OidcProvider, client: OpenIDClient, *, clock: Clock, stores: Collection[str]
+) -> OidcTokens:
+    """Return what verifies the access tokens of a provider; `stores` are the fronts that take them."""
+    return OidcTokens(
+        AccessTokens(client, _rules(section), clock=clock),
         opaque=section.opaque_tokens,
         membership=MembershipClaims(
             groups=section.groups_claim or section.facts.groups_claim,
             roles=section.roles_claim or section.facts.roles_claim,
         ),
-        stores=fronts_of(section, infrastructure.settings),
-        jwts=KeptTokens(clock=infrastructure.clock, ceiling=section.cache),
-        opaques=KeptTokens(clock=infrastructure.clock, ceiling=section.opaque_cache),
+        stores=stores,
+        jwts=KeptTokens(clock=clock, ceiling=section.cache),
+        opaques=KeptTokens(clock=clock, ceiling=section.opaque_cache),
     )
-    return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source)
 
 
 def _rules(section: OidcProvider) -> AccessTokenRules:

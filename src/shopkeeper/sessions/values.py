@@ -126,8 +126,8 @@ class Principal:
     """The caller of a request, resolved once per request.
 
     `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. A customer has a
-    session, or `vouched`, the identity of a token that another issuer vouches for. `by_cookie` means that only a cookie,
-    which a browser sends automatically, proves the principal: a change then needs an anti-CSRF token.
+    session, or `vouched`, the identity of a token that another issuer vouches for. `by_cookie` means that only a
+    cookie, which a browser sends automatically, proves the principal: a change then needs an anti-CSRF token.
     """
 
     kind: PrincipalKind
