@@ -29,6 +29,7 @@ NOT_RUN: list[str] = [
     "docs/howto/gateways.md: for Envoy",
     "docs/howto/gateways.md: for Oathkeeper",
     "docs/howto/keep-your-identity-provider.md: it needs a token of your provider",
+    "docs/howto/keep-your-identity-provider.md: for Auth0",
     "docs/howto/mails.md: it needs a signature",
     "docs/howto/native-apps.md: it needs a token of a provider",
     "docs/howto/observe.md: a line of the log",
