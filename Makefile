@@ -31,6 +31,7 @@ quick: $(VENV)/.dev ## what one edit needs: the tests of what has changed, and a
 check: $(VENV)/.dev ## lint, types, the import contract, the docs' examples
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy examples/fastapi-shop/shop.py
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/docs
 

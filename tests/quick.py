@@ -32,6 +32,7 @@ ELSEWHERE = {
     "src/shopkeeper/http/pages": "tests/http/pages",
     "tests/http/pages": "tests/http/pages",
     "src/shopkeeper_asgi": "tests/shopkeeper_asgi",
+    "examples": "tests/examples",
     "bench": "tests/bench/test_outcome.py",
     "README.md": "tests/docs",
     "CONTRIBUTING.md": "tests/docs",

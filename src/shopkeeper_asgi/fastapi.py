@@ -6,7 +6,7 @@
 
 from collections.abc import Awaitable, Callable
 from inspect import Parameter, Signature
-from typing import Literal, overload
+from typing import Any, Final, Literal, overload
 
 from fastapi import HTTPException, Security, WebSocketException
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
@@ -19,6 +19,14 @@ from shopkeeper_asgi.authenticator import Authenticator
 from shopkeeper_asgi.credentials import CredentialReader
 from shopkeeper_asgi.errors import AuthenticationFailed
 from shopkeeper_asgi.user import User
+
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "No session token, or several."},
+    401: {"description": "The session token is wrong, expired or revoked."},
+    403: {"description": "The session needs a second factor first, or another site's page has sent the cookie."},
+    503: {"description": "The session cannot be checked at the moment."},
+}
+"""What a route behind the dependency answers besides, for its `responses`."""
 
 
 @overload

@@ -1,11 +1,15 @@
 """The server that the examples of the documentation run against, started by the real command as the pages say."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Run
+from tests.services.examples import SHOWN_EXPRESS, SHOWN_FASTAPI, start_express_shop, start_fastapi_shop
+from tests.services.install import NotInstalled
+from tests.services.server import Server, share
 from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
 SHOWN_PUBLIC = "http://127.0.0.1:4433"
@@ -24,6 +28,34 @@ def shop(run: Run) -> Commerce:
 
 
 @pytest.fixture(scope="session")
+def fastapi_shop(run: Run, shop: Commerce) -> Server:
+    """The run's backend of `examples/fastapi-shop`."""
+    return share(run.folder, "fastapi-shop", lambda: start_fastapi_shop(shop.public, owner=run.owner))
+
+
+@pytest.fixture(scope="session")
+def express_shop(run: Run, shop: Commerce) -> Server:
+    """The run's backend of `examples/express-shop`."""
+    try:
+        return share(run.folder, "express-shop", lambda: start_express_shop(shop.public, owner=run.owner))
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
 def addresses(shop: Commerce) -> dict[str, str]:
     """Map the addresses on the pages to the real ones."""
     return {SHOWN_PUBLIC: shop.public, SHOWN_ADMIN: shop.admin}
+
+
+@pytest.fixture
+def addresses_of(request: pytest.FixtureRequest, addresses: dict[str, str]) -> Callable[[Path], dict[str, str]]:
+    """Return the addresses that a page uses; the backends of the examples start where it has theirs."""
+    backends = {SHOWN_FASTAPI: "fastapi_shop", SHOWN_EXPRESS: "express_shop"}
+
+    def of(page: Path) -> dict[str, str]:
+        text = page.read_text("utf-8")
+        used = {shown: request.getfixturevalue(name).url for shown, name in backends.items() if shown in text}
+        return {**addresses, **used}
+
+    return of

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,19 @@ NOT_RUN: list[str] = [
     "docs/reference/bench.md: it takes minutes",
     "docs/reference/messages.md: a message in an answer, for its form",
     "docs/stories/visit.md: it starts the server that the other examples are read against",
+    "examples/express-shop/README.md: it starts the server that the examples are read against",
+    "examples/express-shop/README.md: it installs packages and starts the backend that the steps below are tried with",
+    "examples/fastapi-shop/README.md: it starts the server that the examples are read against",
+    "examples/fastapi-shop/README.md: it installs packages and starts the backend that the steps below are tried with",
 ]
 """Every block of every page that is not run, with its reason. Add one only where running it is impossible here."""
 
 
 @pytest.mark.parametrize("page", TELLING, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_does_what_it_shows(page: Path, addresses: Mapping[str, str], shop: Commerce, tmp_path: Path) -> None:
-    Reader(addresses, tmp_path, database=shop.folder / "var" / "shopkeeper.db").read(page)
+def test_a_page_does_what_it_shows(
+    page: Path, addresses_of: Callable[[Path], Mapping[str, str]], shop: Commerce, tmp_path: Path
+) -> None:
+    Reader(addresses_of(page), tmp_path, database=shop.folder / "var" / "shopkeeper.db").read(page)
 
 
 def test_every_block_is_run_or_the_page_says_why_not() -> None:

@@ -20,7 +20,9 @@ CLIENTS = TESTS / "contract" / "npm"
 """The clients that Ory publishes."""
 PROVIDER = TESTS / "services" / "openid"
 """The OpenID provider."""
-FOLDERS = {"clients": CLIENTS, "provider": PROVIDER}
+EXPRESS = TESTS.parent / "examples" / "express-shop"
+"""The example of a backend with Express."""
+FOLDERS = {"clients": CLIENTS, "provider": PROVIDER, "express": EXPRESS}
 PINNED = TESTS.parent / "requirements" / "node.txt"
 OLDEST = 20
 PATIENCE = 300
