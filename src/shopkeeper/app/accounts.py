@@ -29,6 +29,7 @@ from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
+from shopkeeper.sessions.acting import Acting
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.queries import Render
@@ -63,6 +64,8 @@ class Accounts:
     assurance: AssurancePolicy
     sealed: SealedTokens
     signing_keys: SigningKeys
+    acting: Acting | None
+    """Agents who act as others; None where that is switched off."""
     throttles: Mapping[str, Throttle]
     courier: Courier
     session_servers: SessionServers
@@ -117,6 +120,7 @@ async def build_accounts(
         "code_recipient": settings.throttle.code.per_recipient,
         "code_pair": settings.throttle.code.per_pair,
         "registrant": registrants.PER_CLIENT,
+        "impersonation": settings.impersonation.limit,
     }
     throttles = {name: _throttle(infrastructure, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     throttles["mailed_code"] = _throttle(
@@ -170,12 +174,14 @@ async def build_accounts(
     methods = replace(methods, every=[*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)
     budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
+    acting = _acting(infrastructure)
     sessions = _sessions(
         infrastructure,
         identities,
         render=render(assurance),
         budgets=budgets_of_refresh,
         signs_in_elsewhere=bool(social),
+        acting=acting,
     )
     listeners.append(sessions.invalidate_identity)
     on_access_revoked.append(sessions.end_for)
@@ -191,6 +197,7 @@ async def build_accounts(
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         signing_keys=build_signing_keys(settings, infrastructure.database, clock),
+        acting=acting,
         throttles=throttles,
         courier=courier,
         session_servers=build_session_servers(infrastructure),
@@ -222,6 +229,20 @@ async def _schemas(infrastructure: Infrastructure, facts: FactsByType) -> Schema
     )
 
 
+def _acting(infrastructure: Infrastructure) -> Acting | None:
+    settings = infrastructure.settings
+    if not settings.impersonation.enabled:
+        return None
+    keys = [key.id for key in settings.admin.api_keys if "impersonate" in key.scopes]
+    return Acting(
+        infrastructure.database,
+        infrastructure.clock,
+        infrastructure.audit,
+        infrastructure.tally,
+        keys=frozenset(keys or (["dev"] if settings.dev and not settings.admin.api_keys else [])),
+    )
+
+
 def _sessions(
     infrastructure: Infrastructure,
     identities: Identities,
@@ -229,6 +250,7 @@ def _sessions(
     render: Render,
     budgets: RefreshBudgets,
     signs_in_elsewhere: bool,
+    acting: Acting | None,
 ) -> Sessions:
     settings = infrastructure.settings
     refresh = settings.tokens.refresh
@@ -259,6 +281,7 @@ def _sessions(
         refresh_budgets=budgets,
         tally=infrastructure.tally,
         forget=provider_session_store.forget if signs_in_elsewhere else None,
+        acting=acting,
     )
 
 

@@ -23,6 +23,7 @@ from shopkeeper.flows import store as flow_store
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.identity.address_changes import KEPT_FOR
 from shopkeeper.oauth import refresh_token_store, revoked_tokens
+from shopkeeper.sessions import impersonation_store
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
 from shopkeeper.storage.database import Unit
@@ -190,7 +191,7 @@ async def _parts(
         accounts,
         commerce,
         public,
-        build_admin(infrastructure, accounts, bodies=bodies, metrics=metrics, health=health),
+        build_admin(infrastructure, accounts, commerce, bodies=bodies, metrics=metrics, health=health),
     )
 
 
@@ -249,6 +250,7 @@ def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerc
         RetentionRule("revoked tokens", revoked_tokens.KEPT_FOR, revoked_tokens.purge),
         RetentionRule("refresh tokens of services", timedelta(days=1), refresh_token_store.purge),
         RetentionRule("signing keys", accounts.signing_keys.kept_for, accounts.signing_keys.purge),
+        RetentionRule("impersonations", timedelta(days=400), impersonation_store.purge),
         RetentionRule("address changes", KEPT_FOR, accounts.address_changes.purge),
         *commerce.retention_rules,
     ]

@@ -108,6 +108,7 @@ def build_commerce(
         sessions=accounts.sessions,
         sealed=accounts.sealed,
         refresh_enabled=infrastructure.settings.tokens.refresh.enabled,
+        acting=accounts.acting,
     )
     guest_lifespan = infrastructure.settings.tokens.anonymous.lifespan
     retention_rules = [

@@ -13,6 +13,7 @@ from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.request_log import note
+from shopkeeper.sessions.impersonation import Impersonations
 from shopkeeper.settings.serving import GraphQL
 
 
@@ -25,6 +26,7 @@ def build_graphql(
     registrar: Registrar,
     pictures: Callable[[str], str],
     metrics: Metrics,
+    impersonations: Impersonations | None = None,
 ) -> GraphQLEndpoint:
     settings = infrastructure.settings.graphql
 
@@ -46,6 +48,7 @@ def build_graphql(
         languages=authenticator,
         note=note,
         observe=observe,
+        placed_by_agent=impersonations.note_order if impersonations is not None else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from shopkeeper.app.flows import (
     build_returning,
     return_urls,
 )
+from shopkeeper.app.impersonation import build_impersonations
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.introspection import build_introspection_endpoint
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
@@ -35,6 +37,7 @@ from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.token_exchange import TokenExchange
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
+from shopkeeper.http.admin_impersonations import AdminImpersonations
 from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.admin_recovery import AdminRecovery
 from shopkeeper.http.admin_sessions import AdminSessions
@@ -50,6 +53,8 @@ from shopkeeper.http.forward_auth import OPTIONAL_PATH, PATH, ForwardAuth
 from shopkeeper.http.health import Check, Health
 from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
+from shopkeeper.http.impersonation import ImpersonationRoutes
+from shopkeeper.http.impersonation_gate import ImpersonationGate
 from shopkeeper.http.logout import LogoutRoutes
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
@@ -75,14 +80,16 @@ from shopkeeper.http.server_metadata import server_metadata_routes
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
 from shopkeeper.http.speculation import RefusedPage
-from shopkeeper.http.storefront import Storefront
+from shopkeeper.http.storefront import Storefront, client_refusal
 from shopkeeper.http.token_exchange import TokenExchangeRoutes
 from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
 from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
 from shopkeeper.identity.withdrawals import Withdrawals
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.sessions.assurance import AssurancePolicy
+from shopkeeper.sessions.impersonation import Impersonations
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys
@@ -181,6 +188,7 @@ def build_public(
         callers=callers,
         pipeline=pipeline,
     )
+    impersonations = build_impersonations(infrastructure, accounts)
     route_groups: Sequence[RouteGroup] = [
         Storefront(
             database=infrastructure.database,
@@ -211,6 +219,7 @@ def build_public(
         ),
         pages,
         *_bounce_reports(infrastructure),
+        *(_impersonation(infrastructure, impersonations, pages=pages, cookies=cookies) if impersonations else ()),
     ]
     direct: dict[str, ASGIApp] = {}
     if with_graphql:
@@ -224,6 +233,7 @@ def build_public(
             registrar=registrar,
             pictures=pages.picture_url,
             metrics=metrics,
+            impersonations=impersonations,
         )
     gateways = _forward_auth(infrastructure, accounts, authenticator)
     remote = RemoteSelfService(
@@ -246,6 +256,13 @@ def build_public(
         *server_metadata_routes(accounts.signing_keys, build_server_metadata(infrastructure)),
         *well_known_routes(settings_url=infrastructure.settings.selfservice.flows.settings.ui_url),
     ]
+    if impersonations is not None:
+        gate = ImpersonationGate(
+            authenticator=authenticator,
+            page=pages.refused,
+            shapes={"/signin": lambda request, refusal: client_refusal(refusal, language=SOURCE)},
+        )
+        routes = gate.guard(routes)
     return public_app(
         routes,
         hot={
@@ -300,6 +317,20 @@ def _introspection(
         return {}
     endpoint = build_introspection_endpoint(introspection, infrastructure, accounts, commerce.stores, metrics)
     return endpoint.at(configured.path)
+
+
+def _impersonation(
+    infrastructure: Infrastructure, impersonations: Impersonations, *, pages: PageRoutes, cookies: CookiePolicy
+) -> Sequence[RouteGroup]:
+    routes = ImpersonationRoutes(
+        database=infrastructure.database,
+        impersonations=impersonations,
+        one_click=pages.one_click,
+        cookies=cookies,
+        clock=infrastructure.clock,
+        prefix=urlsplit(infrastructure.base_url).path.rstrip("/"),
+    )
+    return (routes,)
 
 
 def _immediate(
@@ -473,7 +504,13 @@ def _shown_providers(accounts: Accounts) -> ShownProviders:
 
 
 def build_admin(
-    infrastructure: Infrastructure, accounts: Accounts, *, bodies: BodyBudget, metrics: Metrics, health: Health
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
+    *,
+    bodies: BodyBudget,
+    metrics: Metrics,
+    health: Health,
 ) -> ASGIApp:
     settings, serializers = infrastructure.settings, Serializers(base_url=infrastructure.base_url)
     pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
@@ -509,6 +546,21 @@ def build_admin(
         AdminMessages(database=infrastructure.database, courier=accounts.courier, pages=pages, shown=settings.dev),
         AdminSuppressions(database=infrastructure.database, courier=accounts.courier, pages=pages),
     ]
+    impersonations = build_impersonations(infrastructure, accounts)
+    if impersonations is not None:
+        route_groups = [
+            *route_groups,
+            AdminImpersonations(
+                database=infrastructure.database,
+                impersonations=impersonations,
+                stores=commerce.stores,
+                engines=commerce.engines,
+                pages=pages,
+                operators=operators,
+                base_url=infrastructure.base_url,
+                max_body=settings.http.max_body,
+            ),
+        ]
     guard = Middleware(
         AdminAuthentication,
         keys=_service_keys(settings),
@@ -541,6 +593,7 @@ def _service_keys(settings: Settings) -> ServiceKeys:
             reads="read" in configured.scopes,
             writes="write" in configured.scopes,
             stores=frozenset(chosen) if configured.stores else None,
+            impersonates="impersonate" in configured.scopes,
         )
 
     return ServiceKeys({key(each): bytes.fromhex(each.hash) for each in settings.admin.api_keys})

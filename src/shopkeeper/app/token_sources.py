@@ -44,9 +44,10 @@ class TokenSources:
 
 def build_token_sources(infrastructure: Infrastructure, accounts: Accounts) -> TokenSources:
     """Build the list."""
+    goes_on = accounts.acting.goes_on if accounts.acting is not None else None
     return TokenSources(
         sessions=SessionTokens(accounts.sessions),
-        visits=VisitTokens(accounts.sealed),
+        visits=VisitTokens(accounts.sealed, goes_on=goes_on),
         providers=accounts.identity_providers.sources,
         vouching=accounts.identity_providers.provisioning,
     )

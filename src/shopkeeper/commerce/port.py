@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from uuid import UUID
 
 import msgspec
 
@@ -52,7 +53,7 @@ class Shopper:
     """The owner of carts in one store: a guest by the id in their sealed token, or a customer by the identity's id.
 
     `currency` is that of new carts and of prices in the catalogue; an existing cart keeps its own. `locale` is the
-    language of mails to the shopper.
+    language of mails to the shopper. `actor` is the agent who acts for the shopper: orders are marked with it.
     """
 
     kind: ShopperKind
@@ -61,6 +62,7 @@ class Shopper:
     currency: str = "EUR"
     country: str | None = None
     locale: str = "en"
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +381,7 @@ class OrderLine:
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order. `customer_id` is the shopper's id, as in `Shopper`. `locale` is the language of mails about it, None if
-    it is not known.
+    it is not known. `placed_by` is the agent who placed it for the customer; None where the customer did.
     """
 
     id: str
@@ -393,6 +395,7 @@ class Order:
     created_at: datetime
     placed_at: datetime | None
     locale: str | None = None
+    placed_by: str | None = None
 
 
 class Orders(Protocol):
@@ -554,6 +557,15 @@ class HasRetention(Protocol):
 
     def retention_rules(self, *, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
         """Return the retention rules. A guest's token lasts for `guest_lifespan`, and may be renewed."""
+        ...
+
+
+@runtime_checkable
+class KnowsGuestsOfCarts(Protocol):
+    """An engine that knows whose a guest's cart is: an agent finds a guest by it."""
+
+    async def guest_of_cart(self, unit: Unit, *, store: str, cart_id: UUID) -> UUID | None:
+        """Return the guest who has an open cart; None where there is none, and for a customer's."""
         ...
 
 

@@ -262,6 +262,7 @@ class Caller:
         from_foreign_page: whether a browser says that a page sent the request that is not one of ours.
         from_known_page: whether a browser says by `Origin` or `Sec-Fetch-Site` that a page did that is one of ours.
         doubles: the live sessions of a session cookie that came several times; they end when the caller signs out.
+        impersonation: the impersonation in which an agent makes the request.
     """
 
     client: Client
@@ -279,6 +280,7 @@ class Caller:
     from_foreign_page: bool = False
     from_known_page: bool = False
     doubles: Sequence[Session] = ()
+    impersonation: UUID | None = None
 
     @property
     def guest(self) -> str | None:

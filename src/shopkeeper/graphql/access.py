@@ -15,6 +15,7 @@ from strawberry.types.field import StrawberryField
 
 from shopkeeper.errors import Unauthenticated
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.sessions.errors import NotWhileImpersonating
 
 OPEN_TO_VISITORS = frozenset(
     {
@@ -38,6 +39,12 @@ OPEN_TO_VISITORS = frozenset(
 )
 
 
+OPEN_TO_AGENTS = frozenset(
+    {"create_cart", "add_to_cart", "update_cart", "remove_from_cart", "check_out", "place_order"}
+)
+"""The mutations that an agent may use who acts as a customer or guest; queries are open to them."""
+
+
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
     name="isLoggedIn",
@@ -59,6 +66,28 @@ class LoggedInOnly(FieldExtension):
     async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
         self.check(info.context)
         return await next_(source, info, **kwargs)
+
+
+class NotForAgents(FieldExtension):
+    """Closes a field to agents who act as somebody else."""
+
+    @staticmethod
+    def check(context: Context) -> None:
+        """Raise `NotWhileImpersonating` for an agent."""
+        if context.principal.impersonation is not None:
+            raise NotWhileImpersonating
+
+    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
+        self.check(info.context)
+        return await next_(source, info, **kwargs)
+
+
+def closed_to_agents(root: type) -> type:
+    """Close to agents every mutation that is not on their list."""
+    for field in fields_of(root):
+        if field.python_name not in OPEN_TO_AGENTS:
+            field.extensions = [*field.extensions, NotForAgents()]
+    return root
 
 
 def closed(root: type) -> type:

@@ -5,10 +5,11 @@ graphql-core passes the same context to every event of a subscription, which may
 and `Context.event` returns a context with a new one.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
+from uuid import UUID
 
 import strawberry
 
@@ -76,7 +77,8 @@ class Context:
 
     `asked` holds the names of all fields in the request, so that a resolver can fetch at once what the fields below it
     need, and nothing else. `locale` is what amounts are printed in, `language` what errors and mails are written in;
-    `wished_language` is the language that the visitor has chosen or asks for.
+    `wished_language` is the language that the visitor has chosen or asks for. `placed_by_agent` records the number of
+    an order that was placed in an impersonation.
     """
 
     operations: Operations
@@ -86,6 +88,7 @@ class Context:
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()
+    placed_by_agent: Callable[[UUID, str], Awaitable[None]] | None = None
     language: str = SOURCE
     wished_language: str | None = None
 

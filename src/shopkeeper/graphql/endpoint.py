@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -124,6 +125,7 @@ class GraphQLEndpoint:
         languages: returns the languages of requests; without it, all is in English.
         note: adds facts to the log lines of the request.
         observe: counts each operation for the metrics.
+        placed_by_agent: records an order that an agent has placed, by its number.
     """
 
     def __init__(
@@ -141,8 +143,10 @@ class GraphQLEndpoint:
         languages: Languages | None = None,
         note: Callable[..., None] = lambda **_: None,
         observe: Observe = lambda *_: None,
+        placed_by_agent: Callable[[UUID, str], Awaitable[None]] | None = None,
     ) -> None:
         self._note, self._observe, self._languages = note, observe, languages or OnlyEnglish()
+        self._placed_by_agent = placed_by_agent
         self._database = database
         self._identify = identify
         self._stores = stores
@@ -258,6 +262,8 @@ class GraphQLEndpoint:
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
         if shopper.locale != language:
             shopper = replace(shopper, locale=language)
+        if principal.impersonation is not None:
+            shopper = replace(shopper, actor=_actor_of(principal))
         operations = Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
         return Context(
             operations=operations,
@@ -269,7 +275,13 @@ class GraphQLEndpoint:
             language=language,
             wished_language=self._languages.wished_language_of(request),
             asked=prepared.asked,
+            placed_by_agent=self._placed_by_agent,
         )
+
+
+def _actor_of(principal: Principal) -> str | None:
+    session = principal.session
+    return session.actor.subject if session is not None and session.actor is not None else None
 
 
 class Encoded(Response):

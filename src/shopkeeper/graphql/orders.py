@@ -8,7 +8,7 @@ import strawberry
 from strawberry import UNSET
 
 from shopkeeper.commerce.port import Order as EngineOrder
-from shopkeeper.commerce.port import OrderLine, OrderState, Profile, require_orders
+from shopkeeper.commerce.port import OrderLine, Orders, OrderState, Profile, require_orders
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.carts import CartHint, Discount
@@ -135,6 +135,16 @@ class Order:
             for line in self.order.lines
         ]
 
+    @resolved("Who placed it: `CUSTOMER`, or `SUPPORT` for an agent of the shop; null for a draft.")
+    def placed_by(self) -> str | None:
+        if self.order.state is OrderState.DRAFT:
+            return None
+        return "SUPPORT" if self.order.placed_by is not None else "CUSTOMER"
+
+    @resolved("The agent who placed it. Only agents who act as the customer can read it; null for everybody else.")
+    def placed_by_agent(self) -> str | None:
+        return self.order.placed_by if self.context.principal.impersonation is not None else None
+
     @resolved("The customer's e-mail address.")
     def email(self) -> str | None:
         identity = self.context.principal.identity
@@ -247,8 +257,22 @@ class OrderMutations:
             # Check before placing the order, because a remote engine cannot roll back.
             if order_number and order_number != (await orders.require_order(id)).number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
+            new = context.principal.impersonation is not None and await _is_draft(orders, id)
             order = await orders.place(order_id=id, profile=_profile(context))
+        if new:
+            await _record(order, context)
         return await _answer(order, context, Answer.ORDER_PLACED)
+
+
+async def _is_draft(orders: Orders, id_: str) -> bool:
+    return (await orders.require_order(id_)).state is OrderState.DRAFT
+
+
+async def _record(order: EngineOrder, context: Context) -> None:
+    """Record an order that an agent has placed."""
+    impersonation, record = context.principal.impersonation, context.placed_by_agent
+    if impersonation is not None and record is not None:
+        await record(impersonation, order.number)
 
 
 def _profile(context: Context) -> Profile | None:

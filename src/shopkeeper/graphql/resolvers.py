@@ -12,7 +12,7 @@ from graphql import GraphQLArgument, GraphQLField, GraphQLResolveInfo, GraphQLSc
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
-from shopkeeper.graphql.access import LoggedInOnly
+from shopkeeper.graphql.access import LoggedInOnly, NotForAgents
 from shopkeeper.graphql.context import Context
 
 AS_THEY_ARE = frozenset({"String", "Int", "Float", "Boolean", "ID"})
@@ -34,26 +34,29 @@ class RootResolver:
     """Resolves one field of a root type.
 
     Args:
-        field: the field as it is declared. It is asynchronous, takes `info`, and has no extension but `@isLoggedIn`.
+        field: the field as it is declared. It is asynchronous, takes `info`, and has only extensions of `access.py`.
         core: the same field in graphql-core's schema.
         schema: the schema, which knows how to convert input objects.
     """
 
-    __slots__ = ("_arguments", "_as_they_are", "_convert", "_method", "closed")
+    __slots__ = ("_arguments", "_as_they_are", "_convert", "_method", "closed", "closed_to_agents")
 
     def __init__(self, field: StrawberryField, core: GraphQLField, *, schema: strawberry.Schema) -> None:
         assert field.base_resolver is not None  # noqa: S101 - `plain` has checked it; for the type checker
         self._method: Callable[..., Awaitable[Any]] = field.base_resolver.wrapped_func  # type: ignore[assignment]
         self.closed = any(isinstance(each, LoggedInOnly) for each in field.extensions)
+        self.closed_to_agents = any(isinstance(each, NotForAgents) for each in field.extensions)
         names = {schema.config.name_converter.get_graphql_name(each): each.python_name for each in field.arguments}
         self._as_they_are = {name: names[name] for name, each in core.args.items() if _is_as_it_is(each)}
         self._arguments = field.arguments
         self._convert = {"scalar_registry": schema.schema_converter.scalar_registry, "config": schema.config}
 
     def __call__(self, context: Context, arguments: Arguments) -> Awaitable[Any]:
-        """Return the field's value, to be awaited. Raises `Unauthenticated`."""
+        """Return the field's value, to be awaited. Raises `Unauthenticated` or `NotWhileImpersonating`."""
         if self.closed:
             LoggedInOnly.check(context)
+        if self.closed_to_agents:
+            NotForAgents.check(context)
         return self._method(None, ContextOnly(context), **self._converted(arguments))
 
     async def resolve(self, _source: Any, info: GraphQLResolveInfo[Context], **arguments: Any) -> Any:
@@ -91,7 +94,7 @@ def _is_plain(field: StrawberryField) -> bool:
         and resolver.info_parameter is not None
         and resolver.self_parameter is not None
         and not field.permission_classes
-        and all(isinstance(each, LoggedInOnly) for each in field.extensions)
+        and all(isinstance(each, LoggedInOnly | NotForAgents) for each in field.extensions)
     )
 
 

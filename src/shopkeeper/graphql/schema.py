@@ -7,7 +7,7 @@ from graphql import GraphQLSchema
 from strawberry.printer import print_schema as print_strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from shopkeeper.graphql.access import closed
+from shopkeeper.graphql.access import closed, closed_to_agents
 from shopkeeper.graphql.carts import CartMutations, CartQueries
 from shopkeeper.graphql.items import Item, ItemVariant
 from shopkeeper.graphql.me import CustomerMutations, CustomerQueries
@@ -25,6 +25,7 @@ class Query(CatalogueQueries, CartQueries, OrderQueries, CustomerQueries):
     pass
 
 
+@closed_to_agents
 @closed
 @strawberry.type(
     description="What can be done. Each is a transaction of its own: it is done wholly or not at all, and stays done"

@@ -14,7 +14,7 @@ from shopkeeper.http.responses import error_response
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, verify
 
 OPEN_TO_ALL: Final = frozenset({"/health/alive", "/health/ready", "/version"})
-DEVELOPMENT_KEY: Final = ServiceKey("dev")
+DEVELOPMENT_KEY: Final = ServiceKey("dev", impersonates=True)
 
 
 class AdminAuthentication:

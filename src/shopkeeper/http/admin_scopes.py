@@ -1,4 +1,4 @@
-"""What a key of the admin API may do: its scopes `read` and `write`, and the stores that it is limited to.
+"""What a key of the admin API may do: its scopes (`read`, `write`, `impersonate`), and the stores it is limited to.
 
 Identities are shared by all stores. So a key of one store reads those that have a session there, and changes nothing of
 them, since the change would count in the other stores, too. A new route is closed to such keys until it is listed here.
@@ -24,8 +24,15 @@ _OF_STORES: Final[Mapping[str, re.Pattern[str]]] = {
 """What keys of single stores may ask for, by method; the routes restrict it to those stores."""
 
 
+_IMPERSONATING: Final = re.compile(r"/(identities/[^/]+|guests/by/cart/[^/]+)/impersonations|/impersonations(/[^/]+)?")
+"""What needs the scope `impersonate`, and no other one; the routes restrict it to the stores of the key."""
+
+
 def refusal_of(key: ServiceKey, *, method: str, path: str) -> Refusal | None:
     """Return the refusal of a request that is outside of a key's scopes, else None."""
+    if _IMPERSONATING.fullmatch(path):
+        missing = AdminScopeMissing("This key may not act as customers: use one with the scope 'impersonate'.")
+        return None if key.impersonates else missing
     if method in _READING and not key.reads:
         return AdminScopeMissing("This key does not read: use one with the scope 'read'.")
     if method not in _READING and not key.writes:

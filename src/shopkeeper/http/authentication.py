@@ -5,6 +5,8 @@ token that several functions need is resolved once.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
+from itertools import chain
+from uuid import UUID
 
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
@@ -225,6 +227,16 @@ class RequestAuthenticator:
         cookies = credentials.cookies
         visits = {store.id: self._cookies.visits_in(cookies, store=store.id) for store in self._stores.fronts}
         return await self._resolver.guests(credentials.bearer, visits)
+
+    async def impersonation_of(self, request: HTTPConnection) -> UUID | None:
+        """Return the impersonation in which an agent makes a request; None for everybody else.
+
+        Any token of the request counts, of any store.
+        """
+        credentials = self._credentials(request)
+        visits = [self._cookies.visits_in(credentials.cookies, store=store.id) for store in self._stores.fronts]
+        presented = self._presented(credentials)._replace(visit_cookies=tuple(chain.from_iterable(visits)))
+        return await self._resolver.impersonation(presented, known=credentials.known_sessions)
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
         """Return the principal of a request.

@@ -72,6 +72,7 @@ class CallerReader:
             # `Referer` alone is not enough: some programs between browser and server change it.
             from_known_page=sender in _KNOWN_PAGES and any(name in request.headers for name in _SAYS_PAGE),
             doubles=await authenticator.doubles_of(request),
+            impersonation=await authenticator.impersonation_of(request),
         )
         return caller.speaking(default=offered(store.locale))
 

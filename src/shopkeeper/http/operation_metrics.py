@@ -32,6 +32,7 @@ COUNTED: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "config_reloads": ("shopkeeper_config_reloads", "Changed configurations that were read.", ("outcome",)),
     "mails": ("shopkeeper_mails", "Mails that are done: sent, abandoned, or to a suppressed address.", ("outcome",)),
     "suppressions": ("shopkeeper_mail_suppressions", "Addresses that were suppressed.", ("reason",)),
+    "impersonations": ("shopkeeper_impersonations", "What agents do who act as customers.", ("event",)),
     "cart_merges": ("shopkeeper_cart_merges", "Carts merged at a sign-in.", ("outcome",)),
 }
 """The counters by their name in the tally: metric, description and labels."""

@@ -13,11 +13,13 @@ from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSetti
 from shopkeeper.flows.flow import Flow, FlowState
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.languages.choice import SOURCE
-from shopkeeper.sessions.values import AuthenticationMethod, Session
+from shopkeeper.sessions.values import Actor, AuthenticationMethod, Session
 from shopkeeper.ui.nodes import csrf_node
 from shopkeeper.ui.translated import messages_in, node_in
 
 Wire = dict[str, Any]
+ACTOR = "agent"
+"""The type of who acts in a session as its identity."""
 
 
 def moment(at: datetime) -> str:
@@ -109,13 +111,15 @@ class Serializers:
                 {"id": str(d.id), "ip_address": d.ip_address, "user_agent": d.user_agent, "location": d.location}
                 for d in session.devices
             ],
+            **_present(actor=_actor(session.actor)),
         }
 
     def session_in_list(self, session: Session) -> Wire:
-        """Return a session of a list, with a shortened identity."""
+        """Return a session of a list, with a shortened identity. A customer learns that an agent acts, not which."""
         left_out = {"verifiable_addresses", "recovery_addresses", "state_changed_at"}
         identity = {k: v for k, v in self.identity(session.identity).items() if k not in left_out}
-        return {**self.session_alone(session), "identity": {**identity, "schema_url": ""}}
+        acting = {"actor": {"type": ACTOR}} if session.actor is not None else {}
+        return {**self.session_alone(session), **acting, "identity": {**identity, "schema_url": ""}}
 
     def flow(self, flow: Flow, *, own: Wire, language: str = SOURCE, csrf_token: str = "") -> Wire:
         """Return a flow with the `own` fields of its kind, and with the anti-CSRF token, which is never stored.
@@ -143,6 +147,11 @@ class Serializers:
             **_present(session_token_exchange_code=flow.exchange_code),
             **own,
         }
+
+
+def _actor(actor: Actor | None) -> Wire | None:
+    """Return the agent who acts in a session; sessions without one do not have the member."""
+    return {"type": ACTOR, "sub": actor.subject} if actor is not None else None
 
 
 def _proof(method: AuthenticationMethod) -> Wire:

@@ -111,7 +111,9 @@ class Storefront:
         store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
         sessions = await self._sessions_to_end(request, visitor)
         async with self._database.unit() as unit:
-            access = await self._visit.sign_out(unit, store=store, sessions=sessions, client=visitor.client)
+            access = await self._visit.sign_out(
+                unit, store=store, sessions=sessions, client=visitor.client, visitor=visitor
+            )
         answer = self._answer(request, access, principal_changes=True)
         if self._authenticator.may_have_cookies(request) or self._authenticator.is_trusted_page(request):
             for cookie in self._cookies.rest_from_silent_sign_on():

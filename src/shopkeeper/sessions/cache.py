@@ -235,8 +235,13 @@ class SessionCache:
                 del self._known_by[each]
 
 
-def _ids(resolved: CachedSession) -> tuple[UUID, UUID]:
-    return resolved.session.id, resolved.session.identity.id
+def _ids(resolved: CachedSession) -> tuple[UUID, ...]:
+    """Return the ids under which a session is announced: what ends an agent's session drops what it acts in, too."""
+    session = resolved.session
+    if session.actor is None:
+        return session.id, session.identity.id
+    acting = (session.actor.session_id, session.actor.identity_id)
+    return (session.id, session.identity.id, *(each for each in acting if each is not None))
 
 
 _ANNOUNCEMENT = msgspec.json.Decoder(Invalidation)

@@ -13,6 +13,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import IdentityDisabled, SessionInactive
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import SessionCache
+from shopkeeper.sessions.errors import refuse_impersonated
 from shopkeeper.sessions.queries import SessionQueries
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.values import AuthenticationMethod, Session
@@ -63,7 +64,11 @@ class SessionElevation:
         return ElevatedSession(session, token)
 
     async def keep(self, unit: Unit, session: Session, *, new_token: bool) -> ElevatedSession:
-        """Hold a live session until the unit ends, with a new token if that is wanted. Raises `SessionInactive`."""
+        """Hold a live session until the unit ends, with a new token if that is wanted.
+
+        Raises `SessionInactive` or `NotWhileImpersonating`.
+        """
+        refuse_impersonated(session)
         token = crypto.new_token(self._prefix) if new_token else None
         token_hash = crypto.digest(token) if token else None
         if not await rows.hold(unit, session.id, now=self._clock.now(), token_hash=token_hash):
@@ -75,7 +80,10 @@ class SessionElevation:
         return ElevatedSession(session, token)
 
     async def locked(self, unit: Unit, session_id: UUID) -> Session:
-        """Lock a session and return it as it is now. Raises `SessionInactive` or `IdentityDisabled`."""
+        """Lock a session and return it as it is now.
+
+        Raises `SessionInactive`, `IdentityDisabled` or `NotWhileImpersonating`.
+        """
         session = await self._reader.get(unit, session_id) if await rows.lock(unit, session_id) else None
         if session is None:
             raise SessionInactive
@@ -83,4 +91,5 @@ class SessionElevation:
             raise IdentityDisabled
         if not session.valid_at(self._clock.now()):
             raise SessionInactive
+        refuse_impersonated(session)
         return session

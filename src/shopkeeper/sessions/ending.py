@@ -58,7 +58,12 @@ async def end(
     ended = found[:batch]
     ids = [row.id for row in ended]
     if ids:
-        await (_delete(unit, ids) if delete else revocation.revoke(unit, sessions.c.id.in_(ids)))
+        those = sessions.c.id.in_(ids)
+        if delete:
+            await revocation.end_acting(unit, those)
+            await _delete(unit, ids)
+        else:
+            await revocation.revoke(unit, those)
     return EndedSessions(ids, Counter(row.identity_id for row in ended), more=len(found) > batch)
 
 

@@ -19,6 +19,7 @@ in Kratos.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.errors import TokenInvalid
@@ -151,6 +152,23 @@ class PrincipalResolver:
                 found[meant[1].store] = str(meant[1].guest)
         return found
 
+    async def impersonation(self, presented: PresentedTokens, *, known: KnownSessions | None = None) -> UUID | None:
+        """Return the impersonation of any token of a request, in any store; None where there is none.
+
+        All tokens count, not only those of the principal: a request with two of them changes nothing by either.
+        """
+        bearer = (presented.bearer,) if presented.bearer else ()
+        header = (presented.session_token,) if presented.session_token else ()
+        tokens = (*header, *presented.session_cookies, *bearer)
+        for cached in (await self.live_sessions(tokens, known=known)).values():
+            if cached.session.actor is not None:
+                return cached.session.id
+        for token in (*presented.visit_cookies, *bearer):
+            visit = await self._visit(token, None)
+            if visit is not None and visit.impersonation is not None:
+                return visit.impersonation
+        return None
+
     async def resolve(
         self, presented: PresentedTokens, *, store: str, client: Client, known: KnownSessions | None = None
     ) -> Principal:
@@ -243,6 +261,7 @@ def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) 
         client=place.client,
         session=cached.session,
         by_cookie=by_cookie,
+        impersonation=cached.session.id if cached.session.actor is not None else None,
     )
 
 
@@ -263,4 +282,5 @@ def _guest(visit: AnonymousVisit, place: _Place, *, by_cookie: bool = False) -> 
         store=place.store,
         client=place.client,
         by_cookie=by_cookie,
+        impersonation=visit.impersonation,
     )

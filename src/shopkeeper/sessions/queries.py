@@ -1,7 +1,7 @@
 """Reads sessions: by token through the cache, by id, and as lists."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from shopkeeper.crypto import digest
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions import with_identity
+from shopkeeper.sessions.acting import Acting
 from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay
 from shopkeeper.sessions.store import SessionRow
@@ -35,6 +36,7 @@ class SessionQueries:
     Args:
         render: renders the answer to whoami, once for each cached session.
         refresh: finds replaced tokens; None where refreshing is switched off.
+        acting: says whether an agent may go on acting in a session; without it, none may.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class SessionQueries:
         clock: Clock,
         render: Render,
         refresh: RefreshTokens | None,
+        acting: Acting | None = None,
     ) -> None:
         self._identities, self._database = identities, database
         self._cache, self._clock, self._render, self._refresh = cache, clock, render, refresh
+        self._acting = acting
 
     async def lookup(self, token: str) -> CachedSession | None:
         """Return the session of a token, or None where it is unknown; the session may have ended."""
@@ -125,12 +129,22 @@ class SessionQueries:
     async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[Session | None, datetime | None]:
         """Return the session of a token, or of one that was replaced, and until when that one is accepted."""
         session = await with_identity.by_token(unit, key)
+        if session is not None and session.actor is not None:
+            return await self._acted_in(unit, session), None
         if session is not None or self._refresh is None:
             return session, None
         replaced = await self._refresh.recall(unit, token)
         if not isinstance(replaced, Replay):
             return None, None
         return await with_identity.by_id(unit, replaced.family), replaced.until
+
+    async def _acted_in(self, unit: Unit, session: Session) -> Session | None:
+        """Return a session in which an agent acts, or None where the agent may not go on.
+
+        It ends where the agent's own session ends for not being used, and is read again then.
+        """
+        standing = await self._acting.standing(unit, session.id) if self._acting is not None else None
+        return None if standing is None else replace(session, idle_ends_at=standing.idle_ends_at)
 
     async def _page(self, unit: Unit, records: list[SessionRow], size: int) -> SessionPage:
         shown = records[:size]

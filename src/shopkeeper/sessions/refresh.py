@@ -123,7 +123,8 @@ class SessionRefresh:
         ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
         now = self._clock.now()
         lasting = now < min(ends_at, self._lifetimes.last_moment(session)) and not session.idle_at(now)
-        return session.active and session.identity.active and session.at_home_in(store) and lasting
+        usable = session.actor is None and session.active and session.identity.active
+        return usable and session.at_home_in(store) and lasting
 
     async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> IssuedSession | None:
         """Return None where another request replaced the token first, or the session was just revoked."""

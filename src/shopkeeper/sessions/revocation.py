@@ -8,10 +8,14 @@ from sqlalchemy import ColumnElement
 
 from shopkeeper.clock import Clock
 from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.acting import Acting
 from shopkeeper.storage.database import Unit
 
 ForgetEnded: TypeAlias = Callable[[Unit, ColumnElement[bool]], Awaitable[None]]
 """Deletes what other packages keep of sessions that a unit has revoked; the condition is on the table of sessions."""
+
+Announce: TypeAlias = Callable[[Unit, Sequence[UUID]], None]
+"""Drops sessions from all caches after a unit has committed."""
 
 
 class Revocation:
@@ -19,10 +23,14 @@ class Revocation:
 
     Args:
         forget: called with each revocation that changed something. Deleted sessions cascade in the database.
+        acting: ends the sessions in which the agents of revoked sessions act; None where that is switched off.
+        announce: announces those sessions.
     """
 
-    def __init__(self, *, clock: Clock, forget: ForgetEnded | None = None) -> None:
-        self._clock, self._forget = clock, forget
+    def __init__(
+        self, *, clock: Clock, announce: Announce, forget: ForgetEnded | None = None, acting: Acting | None = None
+    ) -> None:
+        self._clock, self._forget, self._acting, self._announce = clock, forget, acting, announce
 
     async def revoke(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
         """Revoke sessions that are not, and return how many."""
@@ -45,6 +53,17 @@ class Revocation:
             await self._forget_ended(unit, rows.with_ids(surplus))
         return surplus
 
+    async def end_acting(self, unit: Unit, ended: ColumnElement[bool]) -> None:
+        """End the impersonations in and by sessions that this unit revokes, or is about to delete."""
+        if self._acting is not None:
+            self._announce(unit, await self._acting.end_with(unit, ended))
+
+    async def end_agent(self, unit: Unit, identity_id: UUID) -> None:
+        """End what an agent has started, also from a session that is spared."""
+        if self._acting is not None:
+            self._announce(unit, await self._acting.end_of_agent(unit, identity_id))
+
     async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool]) -> None:
         if self._forget is not None:
             await self._forget(unit, revoked)
+        await self.end_acting(unit, revoked)

@@ -20,11 +20,12 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.languages.choice import storable
 from shopkeeper.sessions import ending
 from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.acting import Acting
 from shopkeeper.sessions.cache import CachedSession, Observer, SessionCache
 from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
 from shopkeeper.sessions.ending import ChosenSessions, EndedSessions
-from shopkeeper.sessions.errors import SessionIsCurrent
+from shopkeeper.sessions.errors import SessionIsCurrent, refuse_impersonated
 from shopkeeper.sessions.last_seen import LastSeen
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.logout import LogoutTokens
@@ -61,6 +62,7 @@ class Sessions:
         tally: counts refreshes.
         cache_capacity: the bytes that cached sessions may take in this process.
         forget: called with each revocation, inside its transaction. Deleted sessions cascade in the database.
+        acting: the sessions in which agents act as others; without it, none of them is valid.
     """
 
     def __init__(
@@ -81,17 +83,20 @@ class Sessions:
         token_prefix: str = TOKEN_PREFIX,
         cache_capacity: int = CACHE_CAPACITY,
         forget: ForgetEnded | None = None,
+        acting: Acting | None = None,
     ) -> None:
         self._clock, self._lifetimes, self._earliest_extend = clock, lifetimes, earliest_extend
         self._audit, self._prefix = audit, token_prefix
-        self._revocation = Revocation(clock=clock, forget=forget)
+        self._revocation = Revocation(
+            clock=clock, forget=forget, acting=acting, announce=lambda unit, ids: self._announce(unit, *ids)
+        )
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
         self._cache = SessionCache(cache, clock=clock, capacity=cache_capacity, observer=self._end_watch)
         self._last_seen = LastSeen(database, cache=self._cache, clock=clock, lifetimes=lifetimes)
         self._reader = SessionQueries(
-            identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
+            identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh, acting=acting
         )
         self._elevation = SessionElevation(
             reader=self._reader, cache=self._cache, clock=clock, tokens=refresh, token_prefix=token_prefix
@@ -389,12 +394,14 @@ class Sessions:
         return await self._reader.list_all(unit, active=active, size=page_size, after=after, stores=stores)
 
     async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin", client: Client | None = None) -> Session:
-        """Extend a session to its whole lifespan if `earliest_extend` allows; one that has ended stays unchanged.
+        """Extend a session to its whole lifespan if `earliest_extend` allows.
+
+        One that has ended stays unchanged, and so does one in which an agent acts.
 
         Raises `NotFound`.
         """
         session, now = await self.require(unit, session_id), self._clock.now()
-        if not session.valid_at(now) or not self._due(session, now):
+        if session.actor is not None or not session.valid_at(now) or not self._due(session, now):
             return session
         expires_at = self._lifetimes.expiry(issued_at=session.issued_at, now=now, kept=session.kept)
         await rows.set_expiry(unit, session_id, expires_at)
@@ -419,8 +426,9 @@ class Sessions:
     async def revoke_own(self, unit: Unit, current: Session, session_id: UUID, *, client: Client | None = None) -> None:
         """Revoke another session of the caller. One that is unknown or belongs to another identity is ignored.
 
-        Raises `SessionIsCurrent` for the current session, which signing out ends.
+        Raises `SessionIsCurrent` for the current session, which signing out ends, and `NotWhileImpersonating`.
         """
+        refuse_impersonated(current)
         if session_id == current.id:
             raise SessionIsCurrent
         await self._end_one(unit, session_id, current.identity.id, by=str(current.identity.id), client=client)
@@ -435,7 +443,11 @@ class Sessions:
         return True
 
     async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
-        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos."""
+        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos.
+
+        Raises `NotWhileImpersonating`.
+        """
+        refuse_impersonated(current)
         who, others = current.identity.id, rows.of_identity(current.identity.id, but=current.id)
         await self._end_all(unit, others, who, by=str(who), client=client)
         return await rows.count_of(unit, others)
@@ -459,7 +471,9 @@ class Sessions:
 
         Raises `NotFound` where there are none.
         """
-        removed = await rows.remove(unit, rows.of_identity(identity_id, stores=stores))
+        chosen = rows.of_identity(identity_id, stores=stores)
+        await self._revocation.end_acting(unit, chosen)
+        removed = await rows.remove(unit, chosen)
         if not removed:
             raise NotFound(message="This identity has no sessions.")
         await self._note(unit, "session.revoked", identity_id, by=by, client=client, deleted=removed)
@@ -505,6 +519,7 @@ class Sessions:
         """
         others = rows.of_identity(identity_id, but=spare)
         await self._end_all(unit, others, identity_id, by=by, client=client, identity_locked=True)
+        await self._revocation.end_agent(unit, identity_id)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
         """Drop an identity's sessions from all caches after the commit. Call it wherever an identity changes."""
@@ -522,7 +537,8 @@ class Sessions:
         """Return a session that is used now, or None where it has ended."""
         if not resolved.valid_at(self._clock.now()):
             return None
-        self._last_seen.note(resolved.session)
+        if resolved.session.actor is None:
+            self._last_seen.note(resolved.session)
         return resolved
 
     def _due(self, session: Session, now: datetime) -> bool:

@@ -36,7 +36,7 @@ from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import Aal, Identity, State
 from shopkeeper.languages.choice import LONGEST_TAG
 from shopkeeper.sessions.refresh_store import replaced_tokens
-from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
+from shopkeeper.sessions.values import Actor, AuthenticationMethod, Device, Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
@@ -65,6 +65,7 @@ sessions = Table(
     Column("locale", String(LONGEST_TAG)),
     # With the session, not in a table of their own: a sign-in is one statement less, and each look-up one join.
     Column("devices", Json, nullable=False, server_default=text("'[]'")),
+    Column("actor", Json),
     Index("ix_sessions_identity_id_id", "identity_id", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
     # Lists of one store's sessions, and of the identities that have one there.
@@ -97,6 +98,7 @@ class SessionRow:
     idle_ends_at: datetime | None
     kept: bool | None
     locale: str | None
+    actor: Actor | None
 
     def of(self, identity: Identity) -> Session:
         """Return the session with its identity."""
@@ -114,6 +116,7 @@ class SessionRow:
             idle_ends_at=self.idle_ends_at,
             kept=self.kept,
             locale=self.locale,
+            actor=self.actor,
         )
 
 
@@ -270,7 +273,7 @@ async def revoke_surplus(unit: Unit, identity_id: UUID, *, most: int, at: dateti
 
     The caller has locked the identity, so that no session starts meanwhile.
     """
-    live = of_identity(identity_id) & that_are(True, at)
+    live = of_identity(identity_id) & that_are(True, at) & sessions.c.actor.is_(None)
     oldest = select(sessions.c.id).where(live).order_by(sessions.c.id.desc()).offset(most).limit(500)
     surplus = sessions.c.id.in_(_locked_in_order(sessions.c.id.in_(oldest))) & NOT_REVOKED
     ended = update(sessions).where(surplus).values(active=False, revoked_at=at).returning(sessions.c.id)
@@ -358,7 +361,9 @@ async def validity_of(unit: Unit, session_ids: Sequence[UUID]) -> dict[UUID, Val
 # Built once: building a frequent statement costs as much as sending it.
 _others = sessions.alias("others").c
 _OF_OTHERS = and_(
-    _others.identity_id == bindparam("of_identity", type_=Id), _others.id != bindparam("of_session", type_=Id)
+    _others.identity_id == bindparam("of_identity", type_=Id),
+    _others.id != bindparam("of_session", type_=Id),
+    _others.actor.is_(None),  # an agent's visit takes none of a customer's sessions, and has told no engine of them
 )
 _NOW = bindparam("at", type_=Moment)
 _OTHERS_LIVE = (
@@ -407,6 +412,7 @@ def _record(row: Row[Any]) -> SessionRow:
         idle_ends_at=row.idle_ends_at,
         kept=row.kept,
         locale=row.locale,
+        actor=_actor(row.actor),
     )
 
 
@@ -426,6 +432,7 @@ def session_of(row: Row[Any], *, identity: Identity) -> Session:
         idle_ends_at=row.idle_ends_at,
         kept=row.kept,
         locale=row.session_locale,
+        actor=_actor(row.actor),
     )
 
 
@@ -458,7 +465,26 @@ def _to_row(session: Session) -> dict[str, Any]:
         "devices": [_stored_device(device) for device in session.devices],
         "kept": session.kept,
         "locale": session.locale,
+        "actor": _stored_actor(session.actor),
     }
+
+
+def _actor(stored: Mapping[str, str] | None) -> Actor | None:
+    if stored is None:
+        return None
+    identity_id, session_id = stored.get("identity_id"), stored.get("session_id")
+    return Actor(
+        key=stored["key"],
+        identity_id=UUID(identity_id) if identity_id else None,
+        session_id=UUID(session_id) if session_id else None,
+        name=stored.get("name"),
+    )
+
+
+def _stored_actor(actor: Actor | None) -> dict[str, str] | None:
+    if actor is None:
+        return None
+    return {name: str(value) for name, value in asdict(actor).items() if value is not None}
 
 
 def _devices(stored: Sequence[Mapping[str, str]]) -> tuple[Device, ...]:

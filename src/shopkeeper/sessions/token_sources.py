@@ -5,10 +5,11 @@ token which one source refuses is not accepted by another.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from shopkeeper.crypto import digest, same
 from shopkeeper.errors import TokenInvalid
@@ -25,6 +26,7 @@ class ServiceKey:
     Args:
         reads: whether it may read.
         writes: whether it may change anything.
+        impersonates: whether agents may act as customers and guests by it.
         stores: the ids of the fronts that it is limited to; None for everything.
     """
 
@@ -32,6 +34,7 @@ class ServiceKey:
     reads: bool = True
     writes: bool = True
     stores: frozenset[str] | None = None
+    impersonates: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,16 +122,23 @@ class SessionTokens:
 
 
 class VisitTokens:
-    """The sealed tokens of anonymous visits."""
+    """The sealed tokens of anonymous visits.
 
-    def __init__(self, sealed: SealedTokens) -> None:
-        self._sealed = sealed
+    Args:
+        goes_on: says whether an impersonation of a guest may still be used; None where there are none.
+    """
+
+    def __init__(self, sealed: SealedTokens, *, goes_on: Callable[[UUID], Awaitable[bool]] | None = None) -> None:
+        self._sealed, self._goes_on = sealed, goes_on
 
     def recognises(self, token: str) -> bool:
         return self._sealed.is_ours(token)
 
     async def verify(self, token: str, store: str | None) -> AnonymousVisit:
-        return self._sealed.read(token) if store is None else self._sealed.verify(token, store=store)
+        visit = self._sealed.read(token) if store is None else self._sealed.verify(token, store=store)
+        if visit.impersonation is not None and (self._goes_on is None or not await self._goes_on(visit.impersonation)):
+            raise TokenInvalid
+        return visit
 
 
 _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")

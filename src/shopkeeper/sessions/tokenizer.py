@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 LARGEST: Final = 8 * 1024
 """Bytes of a token: more does not fit into a header of most servers."""
+LONGEST_ACTING: Final = timedelta(minutes=1)
+"""How long a token is valid that an agent gets who acts as a customer. It names the agent in `act` (RFC 8693 section
+4.1)."""
 _RETRY_AFTER: Final = 1
 
 
@@ -105,7 +108,8 @@ class SessionTokenizer:
         return token
 
     def _claims(self, session: Session, template: TokenTemplate) -> dict[str, Any]:
-        now = self._clock.now()
+        now, acting = self._clock.now(), session.actor
+        ttl = template.ttl if acting is None else min(template.ttl, LONGEST_ACTING)
         return {
             "jti": str(uuid4()),
             "iss": self._issuer,
@@ -113,7 +117,8 @@ class SessionTokenizer:
             "sid": str(session.id),
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
-            "exp": int(min(now + template.ttl, session.expires_at).timestamp()),
+            "exp": int(min(now + ttl, session.expires_at).timestamp()),
+            **({"act": {"sub": acting.subject}} if acting is not None else {}),
         }
 
     async def _mapped(self, name: str, mapper: str, shown: bytes, claims: Mapping[str, Any]) -> Mapping[str, Any]:

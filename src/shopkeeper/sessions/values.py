@@ -41,11 +41,31 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """The agent who acts in a customer's session (impersonation; the actor of RFC 8693 section 1.1).
+
+    `identity_id` and `session_id` are those of an agent who is signed in here; an agent whom only an admin key vouches
+    for has a `name` instead. `key` is the id of the admin key that started it.
+    """
+
+    key: str
+    identity_id: UUID | None = None
+    session_id: UUID | None = None
+    name: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """The agent as text: the identity's id, or the name."""
+        return str(self.identity_id) if self.identity_id is not None else self.name or ""
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """An authenticated visit. It does not include the token: only the token's hash is stored, in the row.
 
     `idle_ends_at` is when it ends unless it is used before. `kept` is whether its person chose to be kept signed in;
     None where there was no choice. `locale` is the language that its person has chosen or asked for, None if unknown.
+    `actor` is the agent who acts as its identity: such a session is short, shops, and changes nothing of the account.
     """
 
     id: UUID
@@ -61,6 +81,7 @@ class Session:
     idle_ends_at: datetime | None = None
     kept: bool | None = None
     locale: str | None = None
+    actor: Actor | None = None
 
     @property
     def known_locale(self) -> str | None:
@@ -128,6 +149,7 @@ class Principal:
     `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. A customer has a
     session, or `vouched`, the identity of a token that another issuer vouches for. `by_cookie` means that only a
     cookie, which a browser sends automatically, proves the principal: a change then needs an anti-CSRF token.
+    `impersonation` is the id of the impersonation by which an agent acts as this principal.
     """
 
     kind: PrincipalKind
@@ -137,6 +159,7 @@ class Principal:
     session: Session | None = None
     by_cookie: bool = False
     vouched: Identity | None = None
+    impersonation: UUID | None = None
 
     @property
     def identity(self) -> Identity | None:

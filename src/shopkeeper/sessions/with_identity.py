@@ -80,6 +80,7 @@ _OF_SESSION: Final = (
     "idle_ends_at",
     "kept",
     "devices",
+    "actor",
 )
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "session_id": Id,

@@ -11,6 +11,7 @@ from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
 from shopkeeper.settings.feature_flags import FeatureFlags
 from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.identity_providers import IdentityProvider, require_distinct, require_known
+from shopkeeper.settings.impersonation import Impersonation
 from shopkeeper.settings.introspection import Introspection
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
@@ -93,6 +94,7 @@ class Settings(Section):
     feature_flags: FeatureFlags = FeatureFlags()
     admin: Admin = Admin()
     throttle: Throttle = Throttle()
+    impersonation: Impersonation = Impersonation()
     tokens: Tokens = Tokens()
     introspection: Introspection = Introspection()
     cache: Cache = Cache()

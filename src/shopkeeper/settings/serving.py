@@ -236,8 +236,10 @@ class ApiKey(Section):
     hash: Annotated[str, TRIMMED, AfterValidator(hex_digest), AfterValidator(of_something)] = Field(
         repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
-    scopes: tuple[Literal["read", "write"], ...] = Field(
-        default=("read", "write"), min_length=1, description="What the key may do: `read`, `write`, or both"
+    scopes: tuple[Literal["read", "write", "impersonate"], ...] = Field(
+        default=("read", "write"),
+        min_length=1,
+        description="What the key may do: `read`, `write`, and `impersonate`, which neither of them includes",
     )
     stores: tuple[str, ...] = Field(
         default=(),

@@ -14,6 +14,8 @@ from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.commerce.stores import Store
 from shopkeeper.credentials.steps import Unverified
 from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.sessions import impersonation_store
+from shopkeeper.sessions.acting import Acting
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
@@ -45,6 +47,7 @@ class Visit:
         sessions: Sessions,
         sealed: SealedTokens,
         refresh_enabled: bool,
+        acting: Acting | None = None,
     ) -> None:
         self._database = database
         self._providers = providers
@@ -52,6 +55,7 @@ class Visit:
         self._sessions = sessions
         self._sealed = sealed
         self._refresh_enabled = refresh_enabled
+        self._acting = acting
 
     def anonymous(self, store: Store, *, guest: str | None = None) -> Access:
         """Start an anonymous visit, or continue one with a fresh token. Writes nothing."""
@@ -97,8 +101,15 @@ class Visit:
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 
-    async def sign_out(self, unit: Unit, *, store: Store, sessions: Iterable[Session], client: Client) -> Access:
-        """End the customer's sessions in this browser and start a new anonymous visit."""
+    async def sign_out(
+        self, unit: Unit, *, store: Store, sessions: Iterable[Session], client: Client, visitor: Principal
+    ) -> Access:
+        """End the customer's sessions in this browser and start a new anonymous visit.
+
+        An agent who acts as a guest ends that.
+        """
+        if self._acting is not None and visitor.impersonation is not None and visitor.session is None:
+            await self._acting.end(unit, impersonation_store.with_id(visitor.impersonation), by="session")
         for session in {session.id: session for session in sessions}.values():
             await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=client)
         return self.anonymous(store)

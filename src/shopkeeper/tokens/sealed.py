@@ -32,12 +32,17 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class AnonymousVisit:
-    """An anonymous visit: the guest's id and the store it belongs to."""
+    """An anonymous visit: the guest's id and the store it belongs to.
+
+    `impersonation` is the id of the impersonation in which an agent acts as the guest. Who reads such a visit checks
+    that it goes on; it is never renewed.
+    """
 
     guest: UUID
     store: str
     issued_at: datetime
     expires_at: datetime
+    impersonation: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,12 @@ class AnonymousToken:
     visit: AnonymousVisit
 
 
-class _Claims(msgspec.Struct, frozen=True):
+class _Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     sub: str
     store: str
     iat: int
     exp: int
+    imp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +103,27 @@ class SealedTokens:
     def issue(self, *, store: str, guest: UUID | None = None) -> AnonymousToken:
         """Issue a token for a new guest, or another one for an existing guest."""
         now = int(self._clock.now().timestamp())
-        self._turn_keys(now)
         guest = guest or new_id()
-        claims = _Claims(sub=str(guest), store=store, iat=now, exp=now + self._lifespan)
+        return self._issue(_Claims(sub=str(guest), store=store, iat=now, exp=now + self._lifespan), guest)
+
+    def issue_for_agent(self, *, store: str, guest: UUID, impersonation: UUID, expires_at: datetime) -> AnonymousToken:
+        """Issue a token with which an agent acts as a guest."""
+        now, until = int(self._clock.now().timestamp()), int(expires_at.timestamp())
+        return self._issue(
+            _Claims(sub=str(guest), store=store, iat=now, exp=min(until, now + self._lifespan), imp=str(impersonation)),
+            guest,
+        )
+
+    def _issue(self, claims: _Claims, guest: UUID) -> AnonymousToken:
+        self._turn_keys(claims.iat)
         return AnonymousToken(_seal(self._sealing, msgspec.json.encode(claims)), _visit(claims, guest))
 
     def renew(self, token: str, *, store: str) -> AnonymousToken:
-        """Verify a token and issue another one for its guest. Raises `TokenInvalid`."""
-        return self.issue(store=store, guest=self.verify(token, store=store).guest)
+        """Verify a token and issue another one for its guest. Raises `TokenInvalid`, also for an agent's token."""
+        visit = self.verify(token, store=store)
+        if visit.impersonation is not None:
+            raise TokenInvalid
+        return self.issue(store=store, guest=visit.guest)
 
     def verify(self, token: str, *, store: str) -> AnonymousVisit:
         """Return the visit of a token. Raises `TokenInvalid`, also where the token was issued for another store."""
@@ -196,6 +215,7 @@ def _visit(claims: _Claims, guest: UUID) -> AnonymousVisit:
         store=claims.store,
         issued_at=datetime.fromtimestamp(claims.iat, UTC),
         expires_at=datetime.fromtimestamp(claims.exp, UTC),
+        impersonation=UUID(claims.imp) if claims.imp is not None else None,
     )
 
 

@@ -345,3 +345,13 @@ def _line(row: Row[Any]) -> Line:
         price=Money(row.amount, row.currency),
         list_price=Money(row.list_amount, row.currency),
     )
+
+
+# -- whose a cart is ---------------------------------------------------------------------------------------------------
+
+
+async def guest_of(unit: Unit, *, store: str, cart_id: UUID) -> UUID | None:
+    """Return the guest who has an open cart, for agents; the only query that names no owner."""
+    open_ = and_(carts.c.store == store, carts.c.id == cart_id, carts.c.state == CartState.ACTIVE)
+    owner = await unit.scalar(select(carts.c.owner_id).where(open_, carts.c.owner_kind == ShopperKind.GUEST.value))
+    return uuid_or_none(owner) if owner is not None else None

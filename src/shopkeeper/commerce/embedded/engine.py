@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.embedded import demo, retention
+from shopkeeper.commerce.embedded import cart_rows, demo, retention
 from shopkeeper.commerce.embedded.cart_merges import CartMerges
 from shopkeeper.commerce.embedded.carts import MAX_CARTS, MAX_LINES, MAX_QUANTITY, CartRules
 from shopkeeper.commerce.embedded.catalogue import is_stocked
@@ -18,7 +19,7 @@ from shopkeeper.storage.database import Unit
 
 
 class EmbeddedEngine:
-    """Satisfies `Engine`, `HasRetention` and `HasSampleData`; one for any number of stores.
+    """Satisfies `Engine`, `HasRetention`, `HasSampleData` and `KnowsGuestsOfCarts`; one for any number of stores.
 
     >>> engine = EmbeddedEngine(clock, events=outbox)  # doctest: +SKIP
     >>> cart = await engine.bind(unit, guest).carts.create()  # doctest: +SKIP
@@ -68,6 +69,9 @@ class EmbeddedEngine:
         return await self._hand_overs.perform(
             _required(unit), guest=guest, customer=customer, cart_id=cart_id, mode=mode
         )
+
+    async def guest_of_cart(self, unit: Unit, *, store: str, cart_id: UUID) -> UUID | None:
+        return await cart_rows.guest_of(unit, store=store, cart_id=cart_id)
 
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
         await forget_customer(_required(unit), identity_id)

@@ -133,6 +133,7 @@ def _order(row: Row[Any], lines: Sequence[Row[Any]]) -> Order:
         created_at=row.created_at,
         placed_at=row.placed_at,
         locale=row.locale,
+        placed_by=row.placed_by,
     )
 
 

@@ -132,12 +132,17 @@ class EmbeddedOrders:
         placed = (
             update(orders)
             .where(orders.c.id == draft.id)
-            .values(state=OrderState.PLACED, placed_at=now, locale=self._shopper.locale)
+            .values(
+                state=OrderState.PLACED,
+                placed_at=now,
+                locale=self._shopper.locale,
+                placed_by=self._shopper.actor,
+            )
         )
         await self._unit.write(placed)
         await cart_rows.touch(self._unit, cart.id, now=now, state=CartState.ORDERED)
         if self._rules.events is not None:
-            payload = _told(order, customer, placed_at=now, locale=self._shopper.locale)
+            payload = _told(order, customer, self._shopper, placed_at=now)
             await self._rules.events.add(self._unit, TOPIC, key=self._shopper.id, payload=payload)
 
     async def _locked_cart(self, cart_id: str) -> Row[Any]:
@@ -217,14 +222,14 @@ async def _take_stock(unit: Unit, order: Order) -> None:
     await order_rows.take_stock(unit, order.store, wanted)
 
 
-def _told(order: Order, customer: Customer | None, *, placed_at: datetime, locale: str) -> dict[str, Any]:
-    """Return the payload of `order.placed`: what the mail about an order needs."""
+def _told(order: Order, customer: Customer | None, shopper: Shopper, *, placed_at: datetime) -> dict[str, Any]:
+    """Return the payload of `order.placed`: what the mail about an order needs, and the agent who placed it, if any."""
     return {
         "order_id": order.id,
         "placed_at": placed_at.isoformat(),
         "number": order.number,
         "store": order.store,
-        "locale": locale,
+        "locale": shopper.locale,
         "currency": order.total.currency,
         "total": order.total.amount,
         "lines": [
@@ -243,4 +248,5 @@ def _told(order: Order, customer: Customer | None, *, placed_at: datetime, local
             "first_name": customer.first_name if customer else None,
             "last_name": customer.last_name if customer else None,
         },
+        **({"placed_by": shopper.actor} if shopper.actor is not None else {}),
     }

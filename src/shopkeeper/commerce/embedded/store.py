@@ -198,6 +198,7 @@ orders = Table(
     Column("created_at", Moment, nullable=False),
     Column("placed_at", Moment),
     Column("locale", String(LONGEST_TAG)),
+    Column("placed_by", String(128)),
     Index(None, "store", "customer_id", "state", "placed_at"),
     Index(None, "state", "created_at"),
 )

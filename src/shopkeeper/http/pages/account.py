@@ -71,6 +71,9 @@ class AccountPages:
         session = caller.session
         if session is None:
             return self._sign_in_first()
+        if session.actor is not None:
+            context = {**_NO_FORMS, **await self._of_agent(request, session, store=session.store or caller.store)}
+            return self._layout.answer(request, "account", context, caller=caller, cookie=cookie)
         try:
             flow = await self._pipeline.fetch(SETTINGS, request.query_params.get("flow"), caller)
         except (NotFound, FlowRefused):
@@ -116,6 +119,19 @@ class AccountPages:
             "password_ended": ended,
         }
 
+    async def _of_agent(self, request: Request, session: Session, *, store: str) -> dict[str, object]:
+        """Return what an agent sees of the account of a customer: the orders, and no forms."""
+        return {
+            **await self._orders(request, session, store=store),
+            "devices": [],
+            "addresses": [],
+            "has_password": True,
+            "password_ended": False,
+            "confirms_addresses": False,
+            "done": None,
+            "flow": "",
+        }
+
     async def _devices(self, unit: Unit, current: Session) -> Sequence[Device]:
         others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
         return [device_of(current, current=True), *(device_of(session, current=False) for session in others.items)]
@@ -135,6 +151,15 @@ class AccountPages:
     def _sign_in_first(self) -> Response:
         back = urlencode({"return_to": f"{self._place.base_url}/account"})
         return self._layout.go(f"/self-service/login/browser?{back}")
+
+
+_NO_FORMS: Final[Mapping[str, object]] = {
+    "forms": {},
+    "first": None,
+    "linked": (),
+    "told": Form(action="", parts=()),
+    "wrong": False,
+}
 
 
 def _first(flow: Flow, forms: Mapping[str, Form]) -> str | None:

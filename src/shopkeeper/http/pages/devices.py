@@ -20,6 +20,8 @@ class Device:
     since: datetime
     until: datetime
     current: bool
+    by_support: bool = False
+    """Whether an agent of the shop acts in it."""
     provider: str | None = None
     """The id of the identity provider that was signed in with last."""
 
@@ -34,6 +36,7 @@ def device_of(session: Session, *, current: bool) -> Device:
         since=session.authenticated_at,
         until=session.expires_at,
         current=current,
+        by_support=session.actor is not None,
         provider=next((proof.provider for proof in reversed(session.authentication_methods) if proof.provider), None),
     )
 

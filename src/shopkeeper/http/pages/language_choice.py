@@ -51,9 +51,12 @@ class LanguageChoice:
         ]
 
     async def remember(self, request: Request, caller: Caller) -> None:
-        """Keep the language that a signed-in customer chooses. A link on another site cannot choose it for them."""
+        """Keep the language that a signed-in customer chooses.
+
+        A link on another site cannot choose it for them, nor can an agent who acts as the customer.
+        """
         chosen, session = chosen_language(request), caller.session
-        if chosen is None or session is None or caller.from_foreign_page:
+        if chosen is None or session is None or caller.from_foreign_page or caller.impersonation:
             return
         if (session.locale, session.identity.locale) == (chosen, chosen):
             return

@@ -141,10 +141,11 @@ class PageLayout:
 
     def _signed_in(self, caller: Caller | None) -> dict[str, Any]:
         session, csrf_token = (caller.session, masked(caller.csrf)) if caller else (None, "")
+        acting = caller is not None and caller.impersonation is not None
         if session is None:
-            return {"signed_in": None, "sign_out_link": None, "csrf_token": csrf_token}
+            return {"signed_in": None, "sign_out_link": None, "csrf_token": csrf_token, "acting": acting}
         link = f"{self._place.prefix}/self-service/logout?token={self._sessions.logout_token(session)}"
-        return {"signed_in": session.identity, "sign_out_link": link, "csrf_token": csrf_token}
+        return {"signed_in": session.identity, "sign_out_link": link, "csrf_token": csrf_token, "acting": acting}
 
     def _headers(self, language: str, *, inline_styles: bool) -> dict[str, str]:
         return {

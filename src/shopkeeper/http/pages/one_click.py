@@ -23,6 +23,7 @@ class Purpose(StrEnum):
     RECOVERY = "recovery"
     VERIFICATION = "verification"
     UNDO_ADDRESS = "undo_address"
+    IMPERSONATION = "impersonation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""Acting as a customer or guest (impersonation): whether an agent may go on, and what ends it.
+
+An impersonation is good while it has not ended itself, its agent's session is good, and the admin key that started it
+is configured. What ends a session ends what depends on it in the same transaction (`end_with`), and the announcement
+of the agent's session or identity drops the impersonated session from all caches (`cache.py`).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+
+from shopkeeper.clock import Clock
+from shopkeeper.sessions import impersonation_store as rows
+from shopkeeper.sessions import store
+from shopkeeper.sessions.impersonation_store import Impersonation, Kind, Standing
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Looks impersonations up, and ends them.
+
+    Args:
+        keys: the ids of the admin keys that may impersonate: what another one has started is good no more.
+    """
+
+    database: Database
+    clock: Clock
+    audit: Audit
+    tally: Tally
+    keys: Collection[str]
+
+    async def standing(self, unit: Unit, id_: UUID) -> Standing | None:
+        """Return an impersonation that may still be used, or None."""
+        found = await rows.standing(unit, id_, now=self.clock.now())
+        return found if found is not None and found.impersonation.actor.key in self.keys else None
+
+    async def goes_on(self, id_: UUID) -> bool:
+        """Whether an impersonation may still be used, looked up in a unit of its own."""
+        async with self.database.reading() as unit:
+            return await self.standing(unit, id_) is not None
+
+    async def end_with(self, unit: Unit, ended: ColumnElement[bool], *, by: str = "session") -> list[UUID]:
+        """End the impersonations in and by some sessions that this unit ends; return the sessions that end with them.
+
+        `ended` is a condition on the table of sessions.
+        """
+        return await self.end(unit, rows.of_sessions(ended), by=by)
+
+    async def end_of_agent(self, unit: Unit, identity_id: UUID) -> list[UUID]:
+        """End what an agent has started, whose earlier proofs are no longer valid; return the sessions."""
+        return await self.end(unit, rows.by_agent(identity_id), by="session")
+
+    async def end(self, unit: Unit, chosen: ColumnElement[bool], *, by: str) -> list[UUID]:
+        """End impersonations and their sessions; return the ids of these sessions, which the caller announces.
+
+        The sessions are locked first, as where a session is revoked and its impersonation ends with it.
+        """
+        now = self.clock.now()
+        open_ = await rows.open_ones(unit, chosen, now=now)
+        if not open_:
+            return []
+        acted_in = sorted(each.id for each in open_ if each.kind is Kind.CUSTOMER)
+        if acted_in:
+            await store.revoke_in_order(unit, store.with_ids(acted_in), at=now)
+        for each in await rows.end(unit, [each.id for each in open_], at=now, by=by):
+            await self._note(unit, each, by=by)
+        return acted_in
+
+    async def _note(self, unit: Unit, ended: Impersonation, *, by: str) -> None:
+        self.tally.count("impersonations", "ended")
+        await self.audit.record(
+            unit,
+            "impersonation.ended",
+            outcome="success",
+            actor=by if by != "session" else ended.actor.subject,
+            subject=ended.subject,
+            client_ip=None,
+            details={"impersonation": str(ended.id), "agent": ended.actor.subject, "orders": ended.orders},
+        )
