@@ -44,18 +44,18 @@ class Acting:
         async with self.database.reading() as unit:
             return await self.standing(unit, id_) is not None
 
-    async def end_with(self, unit: Unit, ended: ColumnElement[bool], *, by: str = "session") -> list[UUID]:
+    async def end_with(self, unit: Unit, ended: ColumnElement[bool], *, by: str | None = None) -> list[UUID]:
         """End the impersonations in and by some sessions that this unit ends; return the sessions that end with them.
 
-        `ended` is a condition on the table of sessions.
+        `ended` is a condition on the table of sessions. `by` is who ends them; the agent where it is None.
         """
         return await self.end(unit, rows.of_sessions(ended), by=by)
 
     async def end_of_agent(self, unit: Unit, identity_id: UUID) -> list[UUID]:
         """End what an agent has started, whose earlier proofs are no longer valid; return the sessions."""
-        return await self.end(unit, rows.by_agent(identity_id), by="session")
+        return await self.end(unit, rows.by_agent(identity_id))
 
-    async def end(self, unit: Unit, chosen: ColumnElement[bool], *, by: str) -> list[UUID]:
+    async def end(self, unit: Unit, chosen: ColumnElement[bool], *, by: str | None = None) -> list[UUID]:
         """End impersonations and their sessions; return the ids of these sessions, which the caller announces.
 
         The sessions are locked first, as where a session is revoked and its impersonation ends with it.
@@ -71,13 +71,13 @@ class Acting:
             await self._note(unit, each, by=by)
         return acted_in
 
-    async def _note(self, unit: Unit, ended: Impersonation, *, by: str) -> None:
+    async def _note(self, unit: Unit, ended: Impersonation, *, by: str | None) -> None:
         self.tally.count("impersonations", "ended")
         await self.audit.record(
             unit,
             "impersonation.ended",
             outcome="success",
-            actor=by if by != "session" else ended.actor.subject,
+            actor=by or ended.actor.subject,
             subject=ended.subject,
             client_ip=None,
             details={"impersonation": str(ended.id), "agent": ended.actor.subject, "orders": ended.orders},

@@ -181,8 +181,8 @@ async def open_ones(unit: Unit, chosen: ColumnElement[bool], *, now: datetime) -
     return [_impersonation(row) for row in await unit.all(select(impersonations).where(chosen, _open(now)))]
 
 
-async def end(unit: Unit, ids: Sequence[UUID], *, at: datetime, by: str) -> list[Impersonation]:
-    """End impersonations that are open, and return them."""
+async def end(unit: Unit, ids: Sequence[UUID], *, at: datetime, by: str | None) -> list[Impersonation]:
+    """End impersonations that are open, and return them. `by` is None where they end with their agent's session."""
     chosen = impersonations.c.id.in_(ids) & _open(at)
     ended = update(impersonations).where(chosen).values(ended_at=at, ended_by=by).returning(impersonations)
     return [_impersonation(row) for row in (await unit.write(ended)).all()]

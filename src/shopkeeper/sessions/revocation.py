@@ -32,18 +32,18 @@ class Revocation:
     ) -> None:
         self._clock, self._forget, self._acting, self._announce = clock, forget, acting, announce
 
-    async def revoke(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
-        """Revoke sessions that are not, and return how many."""
+    async def revoke(self, unit: Unit, chosen: ColumnElement[bool], *, by: str | None = None) -> int:
+        """Revoke sessions that are not, and return how many. `by` is who does it, for the impersonations that end."""
         ended = await rows.revoke(unit, chosen, at=self._clock.now())
         if ended:
-            await self._forget_ended(unit, chosen)
+            await self._forget_ended(unit, chosen, by=by)
         return ended
 
-    async def revoke_in_order(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
+    async def revoke_in_order(self, unit: Unit, chosen: ColumnElement[bool], *, by: str | None = None) -> int:
         """Revoke sessions as `revoke` does, locked in the order of their ids. The caller has locked the identity."""
         ended = await rows.revoke_in_order(unit, chosen & rows.NOT_REVOKED, at=self._clock.now())
         if ended:
-            await self._forget_ended(unit, chosen)
+            await self._forget_ended(unit, chosen, by=by)
         return ended
 
     async def revoke_surplus(self, unit: Unit, identity_id: UUID, *, most: int) -> Sequence[UUID]:
@@ -53,17 +53,17 @@ class Revocation:
             await self._forget_ended(unit, rows.with_ids(surplus))
         return surplus
 
-    async def end_acting(self, unit: Unit, ended: ColumnElement[bool]) -> None:
+    async def end_acting(self, unit: Unit, ended: ColumnElement[bool], *, by: str | None = None) -> None:
         """End the impersonations in and by sessions that this unit revokes, or is about to delete."""
         if self._acting is not None:
-            self._announce(unit, await self._acting.end_with(unit, ended))
+            self._announce(unit, await self._acting.end_with(unit, ended, by=by))
 
     async def end_agent(self, unit: Unit, identity_id: UUID) -> None:
         """End what an agent has started, also from a session that is spared."""
         if self._acting is not None:
             self._announce(unit, await self._acting.end_of_agent(unit, identity_id))
 
-    async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool]) -> None:
+    async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool], *, by: str | None = None) -> None:
         if self._forget is not None:
             await self._forget(unit, revoked)
-        await self.end_acting(unit, revoked)
+        await self.end_acting(unit, revoked, by=by)

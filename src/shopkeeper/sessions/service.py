@@ -472,7 +472,7 @@ class Sessions:
         Raises `NotFound` where there are none.
         """
         chosen = rows.of_identity(identity_id, stores=stores)
-        await self._revocation.end_acting(unit, chosen)
+        await self._revocation.end_acting(unit, chosen, by=by)
         removed = await rows.remove(unit, chosen)
         if not removed:
             raise NotFound(message="This identity has no sessions.")
@@ -546,7 +546,7 @@ class Sessions:
 
     async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
         """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
-        if await self._revocation.revoke(unit, rows.of_identity(owner) & rows.with_id(session_id)):
+        if await self._revocation.revoke(unit, rows.of_identity(owner) & rows.with_id(session_id), by=by):
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
         elif await rows.owner_of(unit, session_id) != owner:
             return
@@ -573,10 +573,10 @@ class Sessions:
     ) -> int:
         """Revoke those of the sessions that are not, and return how many were."""
         if identity_locked:
-            ended = await self._revocation.revoke_in_order(unit, chosen)
+            ended = await self._revocation.revoke_in_order(unit, chosen, by=by)
         else:  # a session that starts while this waits for a lock must end, too
             await rows.lock_in_order(unit, chosen & rows.NOT_REVOKED)
-            ended = await self._revocation.revoke(unit, chosen)
+            ended = await self._revocation.revoke(unit, chosen, by=by)
         if ended:
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
         self._announce(unit, identity_id)

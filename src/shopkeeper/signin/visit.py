@@ -109,7 +109,7 @@ class Visit:
         An agent who acts as a guest ends that.
         """
         if self._acting is not None and visitor.impersonation is not None and visitor.session is None:
-            await self._acting.end(unit, impersonation_store.with_id(visitor.impersonation), by="session")
+            await self._acting.end(unit, impersonation_store.with_id(visitor.impersonation))
         for session in {session.id: session for session in sessions}.values():
             await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=client)
         return self.anonymous(store)
