@@ -386,6 +386,14 @@ class TestTheCustomer:
         await small.acting_browser(await small.started())
         assert len(await small.scene.mails()) == before
 
+    async def test_a_mail_says_so_where_the_shop_wants_it(self, dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+        async with open_shop(dsn, tmp_path, clock, notify_customer=True) as shop:
+            await shop.started()
+            [mail] = [each for each in await shop.scene.mails() if each.template_type == "support_access"]
+            assert mail.recipient == shop.customer.email
+            assert "https://shop.test/account" in mail.body
+            assert REASON not in mail.body
+
     async def test_it_takes_none_of_the_customers_sessions(self, dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
         async with open_shop(dsn, tmp_path, clock, further={"session": {"max_per_identity": 2}}) as shop:
             await shop.started()

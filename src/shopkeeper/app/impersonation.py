@@ -4,10 +4,14 @@ from collections.abc import Collection
 from uuid import UUID
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.crypto import KeyRing
+from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.values import Identity
-from shopkeeper.sessions.impersonation import PURPOSE, ImpersonationRules, Impersonations
+from shopkeeper.notify.account_notices import AccountNotices
+from shopkeeper.sessions.impersonation import PURPOSE, Announced, ImpersonationRules, Impersonations
+from shopkeeper.sessions.impersonation_store import Impersonation
 from shopkeeper.storage.database import Unit
 
 
@@ -37,7 +41,25 @@ def build_impersonations(infrastructure: Infrastructure, accounts: Accounts) -> 
         clock=infrastructure.clock,
         audit=infrastructure.audit,
         tally=infrastructure.tally,
+        announced=_telling(infrastructure, accounts) if chosen.notify_customer else None,
     )
+
+
+def _telling(infrastructure: Infrastructure, accounts: Accounts) -> Announced:
+    """Return what mails a customer that an agent begins to act for them, in the language that is known of them."""
+    notices = AccountNotices(accounts.courier, base_url=infrastructure.base_url)
+    stores = build_stores(infrastructure.settings)
+
+    async def tell(unit: Unit, begun: Impersonation, customer: Identity) -> None:
+        await notices.support_access(
+            unit,
+            to=customer.email,
+            account=mail_values(customer),
+            ends_at=begun.expires_at,
+            locale=customer.locale or stores.require(begun.store).locale,
+        )
+
+    return tell
 
 
 async def _groups_of(unit: Unit, identity: Identity) -> Collection[str]:

@@ -34,6 +34,7 @@ TEMPLATE_TYPES: Final[Mapping[str, str]] = dict.fromkeys(
         "address_wanted",
         "address_changed",
         "new_device",
+        "support_access",
     ),
     OTHER_TEMPLATE,
 )

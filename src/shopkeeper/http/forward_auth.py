@@ -120,6 +120,7 @@ def _about(session: Session | None) -> Headers_:
         "x-shopkeeper-session-id": str(session.id) if session else "",
         "x-shopkeeper-store": (session.store or "") if session else "",
         "x-shopkeeper-aal": session.aal if session else "",
+        "x-shopkeeper-actor": session.actor.subject if session and session.actor else "",
         "x-shopkeeper-email": mail.value if mail else "",
         "x-shopkeeper-email-verified": str(mail.verified).lower() if mail else "",
     }

@@ -19,10 +19,14 @@ from shopkeeper.http.requests import prefers_json
 from shopkeeper.sessions.errors import NotWhileImpersonating
 
 READS: Final = frozenset({"GET", "HEAD"})
+EVERY: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 OPEN_TO_AGENTS: Final[Mapping[str, frozenset[str]]] = {
     "/": READS,
     "/account": READS,  # without the forms
     "/error": READS,
+    # Gateways ask with the visitor's method; the answer names the agent, and changes nothing.
+    "/forward-auth/{rest:path}": EVERY,
+    "/forward-auth-optional/{rest:path}": EVERY,
     "/graphql": frozenset({"GET", "HEAD", "POST"}),
     "/health/alive": READS,
     "/health/ready": READS,
@@ -66,7 +70,9 @@ class ImpersonationGate:
         return [self._guarded(route) for route in routes]
 
     def _guarded(self, route: BaseRoute) -> BaseRoute:
-        if not isinstance(route, Route) or (route.methods or set()) <= OPEN_TO_AGENTS.get(route.path, frozenset()):
+        if not isinstance(route, Route):
+            raise TypeError(f"{route} is no route that the gate can stand in front of")
+        if (route.methods or EVERY) <= OPEN_TO_AGENTS.get(route.path, frozenset()):
             return route
         route.app = _Guarded(route.app, self._authenticator, page=self._page, shape=self._shapes.get(route.path))
         return route

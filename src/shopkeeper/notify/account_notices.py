@@ -1,6 +1,7 @@
 """Mails that tell the owner of an account what was changed in it, queued in the transaction of the change."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -51,6 +52,13 @@ class AccountNotices:
         url = f"{self._base_url}{UNDO_PATH}?token={token}" if token else ""
         context = {**account, "new_address": new_address, "undo_url": url, "hours": hours}
         await self._queue(unit, "address_changed", to=to, context=context, locale=locale)
+
+    async def support_access(
+        self, unit: Unit, *, to: str | None, account: Mapping[str, Any], ends_at: datetime, locale: str
+    ) -> None:
+        """Tell that an agent of the shop acts in the account. `account` is what a mail may say of it."""
+        told = {"ends_at": ends_at.isoformat(), "account_url": f"{self._base_url}/account"}
+        await self._queue(unit, "support_access", to=to, context={**account, **told}, locale=locale)
 
     async def address_wanted(self, unit: Unit, *, to: str | None, account: Mapping[str, Any], locale: str) -> None:
         """Tell the owner of an address that another account was to get it. `account` is what a mail may say of the

@@ -26,6 +26,7 @@ READABLE: Final = frozenset(
         "order_placed",
         "password_changed",
         "sign_in_linked",
+        "support_access",
     }
 )
 """The templates that show neither a code nor a link that acts for the account. Every other mail is sealed, so that a
