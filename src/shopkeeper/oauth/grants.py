@@ -96,6 +96,7 @@ async def issue_for_session(
             session=session.id,
             stores=() if session.store is None else (session.store,),
             grant=granted.grant,
+            actor=session.actor.subject if session.actor is not None else None,
         )
     except TokenTooLong as too_long:
         raise InvalidScope("These are too many scopes for one token: ask for fewer.") from too_long

@@ -97,7 +97,8 @@ class TokenExchangeGrant:
     async def _for_session(self, request: GrantRequest, session: Session) -> Issued:
         allowed = common_scopes(request.client.scopes, self._person_scopes(session))
         granted = _granted(request, session, allowed=allowed)
-        if REFRESH_TOKEN in request.client.grants:
+        # Who acts for another gets nothing that can be renewed: the session is never prolonged, either.
+        if REFRESH_TOKEN in request.client.grants and session.actor is None:
             return await self._families.start(granted)
         token, said = await issue_for_session(self._tokens, granted)
         return Issued(token, said, issued_token_type=ACCESS_TOKEN_TYPE)

@@ -84,6 +84,7 @@ def _of_session(cached: CachedSession, own_issuer: str) -> TokenFacts:
         groups=_groups_of(session.identity),
         username=_address_of(session.identity),
         insufficient="The session lacks the second factor that its person has." if cached.whoami.error else None,
+        actor={"sub": session.actor.subject} if session.actor is not None else None,
     )
 
 

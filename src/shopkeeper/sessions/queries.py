@@ -68,6 +68,8 @@ class SessionQueries:
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
                 session = await with_identity.by_id(unit, session_id)
+                if session is not None and session.actor is not None:
+                    session = await self._acted_in(unit, session)
             if session is None:
                 return None
             resolved = self.rendered(session, until=None, read_at=reading.began_at)
