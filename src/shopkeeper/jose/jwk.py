@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from shopkeeper.jose.algorithms import HASH_BYTES
@@ -14,7 +14,7 @@ RSA_BITS: Final = range(2048, 8192 + 1)
 EXPONENTS: Final = range(65_537, 2**48)
 """Public exponents: a small one is weak with careless padding, and a huge one makes verifying slow."""
 _RSA_DIGITS: Final = range(RSA_BITS.start // 6 + 1, RSA_BITS.stop // 6 + 3)
-"""Base64 digits of a modulus, so that a huge one is not even imported."""
+"""Base64 digits of a modulus without zeros in front, so that a huge or short one is not even imported."""
 _LONGEST_EXPONENT: Final = 8
 """Base64 digits of an exponent."""
 _SECRET_DIGITS: Final = range(43, 1024 + 1)
@@ -23,6 +23,9 @@ _LONGEST_NUMBER: Final = 1400
 """Base64 digits of any other member."""
 _PUBLIC: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
 _PRIVATE: Final = {"RSA": ("d", "p", "q", "dp", "dq", "qi"), "EC": ("d",), "OKP": ("d",), "oct": ()}
+
+# A weak key only warns, unless warnings are errors; it is refused afterwards.
+_UNREADABLE: Final = (JoseError, SecurityWarning, ValueError, TypeError, KeyError)
 
 ImportedKey = RSAKey | ECKey | OKPKey | OctKey
 
@@ -68,7 +71,7 @@ class Jwk(msgspec.Struct):
         if any(len(getattr(self, name) or "") > _LONGEST_NUMBER for name in names):
             return False
         if self.kty == "RSA":
-            return len(self.n or "") in _RSA_DIGITS and len(self.e or "") <= _LONGEST_EXPONENT
+            return len((self.n or "").lstrip("A")) in _RSA_DIGITS and len(self.e or "") <= _LONGEST_EXPONENT
         return self.kty != "oct" or len(self.k or "") in _SECRET_DIGITS
 
     def members(self, names: Collection[str]) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def import_pem(pem: str, kind: str) -> RSAKey | ECKey | OKPKey | None:
     """Import a private key in PEM; None for what is none of this kind. Its strength is not checked."""
     try:
         key = _IMPORTERS[kind].import_key(pem)
-    except (JoseError, ValueError, TypeError, KeyError):
+    except _UNREADABLE:
         return None
     return None if isinstance(key, OctKey) or not key.is_private else key
 
@@ -115,7 +118,7 @@ def public_part(key: ImportedKey) -> ImportedKey:
 def _import(jwk: Jwk, names: Collection[str], algorithms: Collection[str]) -> ImportedKey | None:
     try:
         key: ImportedKey = _IMPORTERS[jwk.kty].import_key(jwk.members(names))
-    except (JoseError, ValueError, TypeError, KeyError):
+    except _UNREADABLE:
         return None
     return key if _is_strong(key, algorithms) else None
 
