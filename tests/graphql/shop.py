@@ -18,6 +18,7 @@ from shopkeeper.app.commerce import Commerce, build_commerce
 from shopkeeper.app.flows import build_registrar
 from shopkeeper.app.graphql import build_limits
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
+from shopkeeper.app.oauth import build_oauth
 from shopkeeper.app.routes import build_authenticator, build_cookie_policy, session_body
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock
@@ -129,7 +130,9 @@ async def opened(
     infrastructure = build_infrastructure(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
     accounts = await build_accounts(infrastructure, render=session_body(infrastructure))
     shop = build_commerce(infrastructure, accounts)
-    authenticator = build_authenticator(infrastructure, build_token_sources(infrastructure, accounts), shop)
+    authenticator = build_authenticator(
+        infrastructure, build_token_sources(infrastructure, accounts, build_oauth(infrastructure, accounts)), shop
+    )
     registration = CustomerRegistration(
         registrar=build_registrar(infrastructure, accounts, shop),
         kept=[each.name for each in accounts.schemas.default.fields()],

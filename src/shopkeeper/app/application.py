@@ -14,6 +14,7 @@ from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, build_infrastructure_again
 from shopkeeper.app.introspection import build_introspection
 from shopkeeper.app.lasting import Lasting, build_lasting
+from shopkeeper.app.oauth import build_oauth
 from shopkeeper.app.routes import build_admin, build_authenticator, build_health, build_public, session_body
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock, SystemClock
@@ -173,7 +174,8 @@ async def _parts(
     )
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
     bodies, metrics = lasting.bodies, lasting.metrics
-    sources = build_token_sources(infrastructure, accounts)
+    oauth = build_oauth(infrastructure, accounts)
+    sources = build_token_sources(infrastructure, accounts, oauth)
     health = build_health(infrastructure, accounts, degraded=lasting.checks)
     public = build_public(
         infrastructure,
@@ -181,6 +183,7 @@ async def _parts(
         commerce,
         build_authenticator(infrastructure, sources, commerce),
         build_introspection(infrastructure, accounts, sources, commerce.stores),
+        oauth=oauth,
         bodies=bodies,
         metrics=metrics,
         health=health,

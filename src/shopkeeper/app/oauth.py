@@ -29,7 +29,6 @@ from shopkeeper.sessions.values import Session
 from shopkeeper.settings import Settings
 from shopkeeper.settings.oauth_clients import OAuthClient as ConfiguredClient
 from shopkeeper.tokens.access_tokens import AccessTokens
-from shopkeeper.tokens.signing_keys import SigningKeys
 
 GRANTS: Final = {
     "client_credentials": grant_types.CLIENT_CREDENTIALS,
@@ -49,13 +48,13 @@ class OAuth:
     gate: AuthenticationGate
 
 
-def build_oauth(infrastructure: Infrastructure, accounts: Accounts, *, keys: SigningKeys) -> OAuth:
+def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
     """Build the endpoints. Raises `ValueError` where a client cannot work."""
     settings, database, clock = infrastructure.settings, infrastructure.database, infrastructure.clock
     clients = {each.id: each for each in _clients(settings)}
     issuer = infrastructure.base_url
     gate = build_gate(infrastructure)
-    tokens = AccessTokens(keys, issuer=issuer, clock=clock, lifespan=settings.tokens.access.lifespan)
+    tokens = AccessTokens(accounts.signing_keys, issuer=issuer, clock=clock, lifespan=settings.tokens.access.lifespan)
     revoked = RevokedTokens(database, sessions=accounts.sessions, clock=clock)
     source = AccessTokenSource(tokens, revoked=revoked, sessions=accounts.sessions, gate=gate, clients=clients)
     authentication = ClientAuthentication(

@@ -27,6 +27,7 @@ from shopkeeper.app.flows import (
 from shopkeeper.app.impersonation import build_impersonations
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.introspection import build_introspection_endpoint
+from shopkeeper.app.oauth import OAuth
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
 from shopkeeper.app.server_metadata import build_server_metadata
 from shopkeeper.app.shop_name import shop_name
@@ -58,6 +59,7 @@ from shopkeeper.http.impersonation_gate import ImpersonationGate
 from shopkeeper.http.logout import LogoutRoutes
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
+from shopkeeper.http.oauth_token import REVOCATION_PATH, TOKEN_PATH, OAuthTokenRoutes
 from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.pages.assets import read_demo
@@ -159,6 +161,7 @@ def build_public(
     authenticator: RequestAuthenticator,
     introspection: Introspection,
     *,
+    oauth: OAuth,
     bodies: BodyBudget,
     metrics: Metrics,
     health: Health,
@@ -217,6 +220,7 @@ def build_public(
             authenticator=authenticator,
             serializers=serializers,
         ),
+        OAuthTokenRoutes(endpoint=oauth.endpoint, revocation=oauth.revocation, authenticator=authenticator),
         pages,
         *_bounce_reports(infrastructure),
         *(_impersonation(infrastructure, impersonations, pages=pages, cookies=cookies) if impersonations else ()),
@@ -277,6 +281,7 @@ def build_public(
         },
         direct=direct,
         cors=cors_of(infrastructure.settings),
+        without_cors=[TOKEN_PATH, REVOCATION_PATH, infrastructure.settings.introspection.path],
         hosts=hosts,
         cookies=cookies,
         bodies=bodies,

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.oauth import OAuth
+from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.sessions.principal import Vouching
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource, VisitTokens
 
-SESSION, VISIT = "session", "visit"
+SESSION, VISIT, ACCESS = "session", "visit", "access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +24,21 @@ class TokenSources:
     Args:
         sessions: the tokens of own sessions.
         visits: the tokens of anonymous visits.
+        access: access tokens of our own.
         providers: the tokens of identity providers, by the provider's id.
         vouching: finds the identities of the subjects of identity providers.
     """
 
     sessions: SessionTokens
     visits: VisitTokens
+    access: AccessTokenSource
     providers: Mapping[str, TokenSource] = field(default_factory=dict)
     vouching: Vouching | None = None
 
     @property
     def own(self) -> Mapping[str, TokenSource]:
         """The sources of tokens that this server issued, by their names."""
-        return {SESSION: self.sessions, VISIT: self.visits}
+        return {SESSION: self.sessions, VISIT: self.visits, ACCESS: self.access}
 
     @property
     def bearers(self) -> Sequence[TokenSource]:
@@ -42,12 +46,13 @@ class TokenSources:
         return self.sessions, self.visits, *self.providers.values()
 
 
-def build_token_sources(infrastructure: Infrastructure, accounts: Accounts) -> TokenSources:
+def build_token_sources(infrastructure: Infrastructure, accounts: Accounts, oauth: OAuth) -> TokenSources:
     """Build the list."""
     goes_on = accounts.acting.goes_on if accounts.acting is not None else None
     return TokenSources(
         sessions=SessionTokens(accounts.sessions),
         visits=VisitTokens(accounts.sealed, goes_on=goes_on),
+        access=oauth.access_tokens,
         providers=accounts.identity_providers.sources,
         vouching=accounts.identity_providers.provisioning,
     )

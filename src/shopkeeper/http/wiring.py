@@ -4,7 +4,7 @@
 2. `RequestLog`: the id, the log, the metrics, and the headers of every response.
 3. `HeadLimits`: the length of the query and of the headers.
 4. `HostCheck`: the `Host`.
-5. `VaryOrigin` and `CORSMiddleware`, on the public port where CORS is on.
+5. `VaryOrigin` and `CORSMiddleware`, on the public port where CORS is on; `PathsWithoutCors` leaves out a few paths.
 6. `LeftoverCookies`, on the public port: deletes cookies that no longer count.
 7. `HotPaths`, on the public port: answers without the layers below.
 8. `TrimSlash`: slashes at the end of the path, and `/admin` on the admin port.
@@ -13,7 +13,7 @@
 11. The router; on the admin port `AdminAuthentication` asks for the key first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -108,6 +108,17 @@ class VaryOrigin:
         await self._app(scope, receive, with_vary)
 
 
+class PathsWithoutCors:
+    """Leaves some paths out of CORS: no page of another origin may send a service's credentials, or read a token."""
+
+    def __init__(self, app: ASGIApp, *, otherwise: ASGIApp, paths: Collection[str]) -> None:
+        self._app, self._otherwise, self._paths = app, otherwise, frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app if trim(scope.get("path", "")) in self._paths else self._otherwise
+        await app(scope, receive, send)
+
+
 class TrimSlash:
     """Removes slashes at the end of a path."""
 
@@ -127,6 +138,7 @@ def public_app(
     hot: Mapping[str, ASGIApp],
     direct: Mapping[str, ASGIApp] | None = None,
     cors: Mapping[str, Any] | None,
+    without_cors: Collection[str] = (),
     hosts: HostRules,
     cookies: CookiePolicy,
     bodies: BodyBudget,
@@ -143,6 +155,7 @@ def public_app(
         direct: apps by path, called in place of the router, which takes as long as a query; `routes` lists them too.
         immediate: puts the immediate routes in front of the app.
         cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
+        without_cors: the paths that no page of another origin may call.
         hosts: how requests must be addressed.
         cookies: our cookies, whose leftovers in browsers are deleted.
         bodies: counts the bodies of both apps.
@@ -157,7 +170,8 @@ def public_app(
     answering: ASGIApp = HotPaths(routed, hot=hot, clock=clock, language_of=language_of)
     answering = LeftoverCookies(answering, policy=cookies)
     if cors:
-        answering = VaryOrigin(CORSMiddleware(answering, **cors))
+        with_cors = VaryOrigin(CORSMiddleware(answering, **cors))
+        answering = PathsWithoutCors(answering, otherwise=with_cors, paths=without_cors)
     labels = PathLabels(routes, further=hot)
     checked = HeadLimits(HostCheck(answering, rules=hosts, clock=clock), clock=clock)
     return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=MONITORED))

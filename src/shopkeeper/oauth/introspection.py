@@ -24,6 +24,7 @@ from shopkeeper.oauth.remembered_tokens import KnownToken, RememberedTokens
 from shopkeeper.oauth.token_facts import TokenFacts, facts_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import TokenSource
+from shopkeeper.tokens.access_tokens import AccessToken
 
 LONGEST_TOKEN: Final = 16_384
 """Characters of a token that is looked at."""
@@ -47,7 +48,7 @@ class _Rendered:
     """An answer, with what it was made of, which it keeps alive so that its id names nothing else."""
 
     introspected: Introspected
-    about: CachedSession | KnownToken
+    about: CachedSession | AccessToken | KnownToken
     until: datetime
 
 
@@ -121,20 +122,20 @@ class Introspection:
             return None
         return next(((name, source) for name, source in self._sources if source.recognises(token)), None)
 
-    async def _known(self, name: str, source: TokenSource, token: str) -> CachedSession | KnownToken:
+    async def _known(self, name: str, source: TokenSource, token: str) -> CachedSession | AccessToken | KnownToken:
         if name in self._of_providers:
             return await self._remembered.verify(source, token)
         verified = await source.verify(token, None)
-        return verified if isinstance(verified, CachedSession) else KnownToken(verified)
+        return verified if isinstance(verified, CachedSession | AccessToken) else KnownToken(verified)
 
     def _answer_again(
-        self, known: CachedSession | KnownToken, caller: IntrospectionCaller, store: str | None
+        self, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
     ) -> Introspected | None:
         rendered = self._rendered.get((caller.id, store, id(known)))
         return rendered.introspected if rendered is not None and self._clock.now() < rendered.until else None
 
     def _render(
-        self, name: str, known: CachedSession | KnownToken, caller: IntrospectionCaller, store: str | None
+        self, name: str, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
     ) -> Introspected:
         told = self._explained(name, known, caller, store)
         if not told.active or told.facts is None:
@@ -156,7 +157,7 @@ class Introspection:
         self._rendered[key] = rendered
 
     def _explained(
-        self, name: str, known: CachedSession | KnownToken, caller: IntrospectionCaller, store: str | None
+        self, name: str, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
     ) -> Explanation:
         if isinstance(known, KnownToken):
             facts = facts_of(known.verified, known.identity, own_issuer=self._issuer)
@@ -177,5 +178,5 @@ class Introspection:
         """Return the fronts in which a token counts: its own; of a provider's token, those that name the provider, or
         all where none does."""
         if facts.store is not None:
-            return (facts.store,)
+            return (facts.store, *facts.further_stores)
         return self._fronts_of_provider.get(facts.provider, self._fronts)

@@ -92,7 +92,8 @@ def explained(
     )
     if refused is not None:
         return Explanation(INACTIVE, source, facts, store, refused=refused)
-    granted = [] if facts.kind is SubjectKind.SERVICE else scopes.scopes_for(facts.for_rules(store))
+    ruled = facts.kind is not SubjectKind.SERVICE and not facts.scope_is_final
+    granted = scopes.scopes_for(facts.for_rules(store)) if ruled else []
     subject = [f"{name}:{value}" for name, value in _subjects(facts, own_issuer) if name in caller.subject_scopes]
     scope = dict.fromkeys([*facts.scope, *(each.scope for each in granted), *subject])
     answer = {

@@ -10,6 +10,7 @@ from shopkeeper.identity.values import Identity
 from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import External, Verified
+from shopkeeper.tokens.access_tokens import AccessToken
 from shopkeeper.tokens.sealed import AnonymousVisit
 
 OWN: Final = "own"
@@ -27,6 +28,8 @@ class TokenFacts:
         store: the front that the token is limited to; None where it is limited to none.
         audience, client_id: for whom, and to whom the token was issued; a session has neither.
         scope: what the token itself grants; only own access tokens say that.
+        scope_is_final: whether the rules add nothing to `scope`, because they were asked when the token was issued.
+        further_stores: the fronts besides `store` that the token is limited to.
         actor: who acts as the subject (RFC 8693 section 4.1).
         insufficient: why the token is not enough to be active, as a sentence; None where it is.
     """
@@ -42,6 +45,8 @@ class TokenFacts:
     audience: Sequence[str] = ()
     client_id: str | None = None
     scope: Sequence[str] = ()
+    scope_is_final: bool = False
+    further_stores: Sequence[str] = ()
     groups: Sequence[str] = ()
     roles: Sequence[str] = ()
     username: str | None = None
@@ -68,6 +73,8 @@ def facts_of(verified: Verified, identity: Identity | None, *, own_issuer: str) 
         return _of_visit(verified, own_issuer)
     if isinstance(verified, External):
         return _of_external(verified, identity)
+    if isinstance(verified, AccessToken):
+        return _of_access_token(verified)
     raise TokenInvalid
 
 
@@ -96,6 +103,25 @@ def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
         expires_at=visit.expires_at,
         store=visit.store,
         issued_at=visit.issued_at,
+    )
+
+
+def _of_access_token(token: AccessToken) -> TokenFacts:
+    """Its session and its person were looked at when it was verified (`access_token_source.py`)."""
+    stores = token.stores
+    return TokenFacts(
+        kind=SubjectKind.SERVICE if token.session is None else SubjectKind.CUSTOMER,
+        issuer=token.issuer,
+        subject=token.subject,
+        expires_at=token.expires_at,
+        store=stores[0] if stores else None,
+        further_stores=stores[1:],
+        issued_at=token.issued_at,
+        audience=(token.audience,),
+        client_id=token.client_id,
+        scope=token.scope,
+        scope_is_final=True,
+        actor={"sub": token.actor} if token.actor else None,
     )
 
 

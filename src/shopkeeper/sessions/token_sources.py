@@ -16,6 +16,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.tokens.access_tokens import AccessToken
 from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
 
 
@@ -68,7 +69,7 @@ class External:
     by_application: bool = False
 
 
-Verified = CachedSession | AnonymousVisit | ServiceKey | External
+Verified = CachedSession | AnonymousVisit | ServiceKey | External | AccessToken
 
 
 class TokenSource(Protocol):

@@ -129,6 +129,14 @@ def _printed_admin_key(settings: Settings) -> Iterator[Finding]:
             yield Finding("error", path, sentence)
 
 
+def _printed_client_secret(settings: Settings) -> Iterator[Finding]:
+    for index, client in enumerate(settings.tokens.clients):
+        if any(secret.hash in PRINTED_DIGESTS for secret in client.secrets):
+            path = f"tokens.clients[{index}].secrets"
+            sentence = f"{path} looks like one from a manual, which everybody knows; make one with `{_RANDOM} 32`."
+            yield Finding("error", path, sentence)
+
+
 def _open_admin(settings: Settings) -> Iterator[Finding]:
     if settings.dev and not settings.admin.api_keys and not is_loopback(settings.serve.admin.host):
         sentence = "serve.admin.host opens an admin API without keys to the network; listen on 127.0.0.1 or set a key."
@@ -287,6 +295,7 @@ CHECKS: Final[Iterable[Check]] = (
     _weak_secrets,
     _admin_without_key,
     _printed_admin_key,
+    _printed_client_secret,
     _flows_without_their_method,
     _open_admin,
     _wildcard_origins,

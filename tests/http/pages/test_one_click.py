@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from shopkeeper import crypto
+from shopkeeper.app.oauth import build_oauth
 from shopkeeper.app.routes import build_authenticator, build_cookie_policy
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.http.caller_reader import CallerReader
@@ -27,7 +28,9 @@ def pages_of(shop: Visited) -> OneClickPages:
     infrastructure, accounts = shop.application.infrastructure, shop.application.accounts
     callers = CallerReader(
         authenticator=build_authenticator(
-            infrastructure, build_token_sources(infrastructure, accounts), shop.application.commerce
+            infrastructure,
+            build_token_sources(infrastructure, accounts, build_oauth(infrastructure, accounts)),
+            shop.application.commerce,
         ),
         cookies=build_cookie_policy(infrastructure, shop.application.commerce),
         form_origins=Origins([ADDRESS]),
