@@ -1,6 +1,6 @@
 """Build the OAuth endpoints: clients, grants, revocation, and what verifies access tokens of our own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,11 +9,12 @@ from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.credentials.password import PASSWORD
-from shopkeeper.http.oauth_token import TOKEN_PATH
+from shopkeeper.http.oauth_token import REVOCATION_PATH, TOKEN_PATH
+from shopkeeper.jose.algorithms import ASYMMETRIC
 from shopkeeper.jose.keys import KeySet
 from shopkeeper.oauth import clients as grant_types
 from shopkeeper.oauth.access_token_source import AccessTokenSource
-from shopkeeper.oauth.client_authentication import ClientAuthentication
+from shopkeeper.oauth.client_authentication import METHODS, ClientAuthentication
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
 from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
 from shopkeeper.oauth.grants import Grant, PersonScopes
@@ -104,6 +105,20 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
     grants: Sequence[Grant] = [ClientCredentialsGrant(tokens), exchange, refresh]
     endpoint = TokenEndpoint(clients, authentication=authentication, grants=grants)
     return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate)
+
+
+def oauth_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
+    """Return the members of the server's metadata about services (RFC 8414 section 2)."""
+    methods, algorithms = list(METHODS), sorted(ASYMMETRIC)
+    return {
+        "token_endpoint": f"{infrastructure.base_url}{TOKEN_PATH}",
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint": f"{infrastructure.base_url}{REVOCATION_PATH}",
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "grant_types_supported": list(GRANTS.values()),
+    }
 
 
 def build_gate(infrastructure: Infrastructure) -> AuthenticationGate:

@@ -1,0 +1,379 @@
+"""Attacks on the token endpoint and on revocation, over HTTP (`docs/security.md`, part B)."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+from joserfc import jws
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.jose.keys import PrivateKey
+from shopkeeper.jose.sign import sign
+from shopkeeper.oauth.client_authentication import ASSERTION_TYPE
+from shopkeeper.oauth.grants import ACCESS_TOKEN_TYPE, SESSION_TOKEN_TYPE
+from tests.attacks.conftest import Opening
+from tests.attacks.scene import ADDRESS, EVIL, Scene, new_address, sign_up, visit
+
+CLIENT_CREDENTIALS, REFRESH = "client_credentials", "refresh_token"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+SECRET, OTHER_SECRET, THIRD_SECRET = (
+    "Qm4tVx7RzL0sKd9WcY2hNb5Pf8uGjE1a",
+    "c3Zq8LwTn5RfX0yKb7VhM2sJd9PgU4eA",
+    "t7BvN1xC5zL9kJ3h" * 2,
+)
+STOCK_KEY = "Yp6rWd2Xk9Lf4Tn8Hs1Zc7Bv3Jm5Qg0A"
+BILLING_KEY = "Xw4nRt8Ks2Vb6Qz9Lc1Hf5Gd7Jp3My0E"
+KEY = PrivateKey.generate()
+RULES = [{"scopes": ["orders:read", "orders:write"]}, {"when": {"store": "tea"}, "scopes": ["tea:read"]}]
+EVERY = ["client_credentials", "token_exchange", "refresh_token"]
+CLIENTS: list[dict[str, Any]] = [
+    {
+        "id": "orders",
+        "secrets": [SECRET],
+        "grants": EVERY,
+        "scopes": ["orders:read", "tea:read"],
+        "audiences": ["stock"],
+    },
+    {"id": "search", "secrets": [OTHER_SECRET], "grants": EVERY, "scopes": ["orders:read"], "audiences": ["stock"]},
+    {
+        "id": "tea-only",
+        "secrets": [THIRD_SECRET],
+        "grants": EVERY,
+        "scopes": ["tea:read"],
+        "audiences": ["stock"],
+        "stores": ["tea"],
+    },
+    {"id": "signed", "jwks": {"keys": [KEY.public_jwk()]}, "scopes": ["orders:read"], "audiences": ["stock"]},
+]
+SETTINGS: dict[str, Any] = {
+    "tokens": {"clients": CLIENTS, "scope_rules": RULES},
+    "introspection": {
+        "callers": [
+            {"id": "stock", "keys": [STOCK_KEY], "subject_scopes": []},
+            {"id": "billing", "keys": [BILLING_KEY], "subject_scopes": []},
+        ]
+    },
+    "stores": [{"id": "default"}, {"id": "tea"}],
+}
+AUTHENTICATION = {
+    "orders": httpx2.BasicAuth("orders", SECRET),
+    "search": httpx2.BasicAuth("search", OTHER_SECRET),
+    "tea-only": httpx2.BasicAuth("tea-only", THIRD_SECRET),
+}
+
+
+@pytest.fixture
+async def shop(opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
+    async with opening(sqlite_dsn, **SETTINGS) as scene:
+        yield scene
+
+
+async def ask(
+    scene: Scene, parameters: Mapping[str, str], *, client: str = "orders", path: str = "token"
+) -> httpx2.Response:
+    """Ask for a token, or to revoke one, as a client."""
+    service = await scene.native()
+    return await service.post(f"/oauth2/{path}", data=dict(parameters), auth=AUTHENTICATION[client])
+
+
+async def signed_up(scene: Scene, **headers: str) -> dict[str, Any]:
+    """Register a customer; return the answer with the session."""
+    return await sign_up(await scene.native(**headers), new_address())
+
+
+def exchanging(token: str, **parameters: str) -> dict[str, str]:
+    return {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": SESSION_TOKEN_TYPE, **parameters}
+
+
+def of_access(token: str) -> dict[str, str]:
+    return exchanging(token, subject_token_type=ACCESS_TOKEN_TYPE)
+
+
+async def introspected(scene: Scene, token: str, *, store: str | None = None, key: str = STOCK_KEY) -> dict[str, Any]:
+    """Return what this server says of a token, to the service that it is for where `key` is that service's."""
+    stock, query = await scene.native(authorization=f"Bearer {key}"), {"store": store} if store else {}
+    answer = await stock.post("/oauth2/introspect", data={"token": token}, params=query)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def is_active(scene: Scene, token: str, *, store: str | None = None) -> bool:
+    return bool((await introspected(scene, token, store=store))["active"])
+
+
+async def test_a_service_gets_a_token_as_the_standards_describe_it(shop: Scene) -> None:
+    answer = await ask(shop, {"grant_type": CLIENT_CREDENTIALS, "scope": "orders:read"})
+    assert answer.status_code == 200, answer.text
+    assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
+    told = answer.json()
+    assert {name: told[name] for name in told if name != "access_token"} == {
+        "token_type": "Bearer",
+        "expires_in": 600,
+        "scope": "orders:read",
+    }
+    token = jws.extract_compact(told["access_token"].encode())
+    assert token.headers()["typ"] == "at+jwt"
+    said = json.loads(token.payload)
+    assert {**said, "iat": 0, "exp": 0, "jti": ""} == {
+        **{"iss": ADDRESS, "sub": "orders", "aud": "stock", "client_id": "orders", "scope": "orders:read"},
+        **{"iat": 0, "exp": 0, "jti": ""},
+    }
+    assert (await introspected(shop, told["access_token"]))["scope"] == "orders:read"
+
+
+async def test_a_session_is_exchanged_for_a_token_that_says_no_more_than_it_was_given(shop: Scene) -> None:
+    session = await signed_up(shop)
+    told = (await ask(shop, exchanging(session["session_token"], scope="orders:read"))).json()
+    assert told["issued_token_type"] == ACCESS_TOKEN_TYPE
+    said = await introspected(shop, told["access_token"])
+    assert (said["scope"], said["sub"], said["client_id"]) == ("orders:read", session["identity"]["id"], "orders")
+
+
+async def test_row_018_and_032_only_what_would_sign_in_is_exchanged(shop: Scene) -> None:
+    session = await signed_up(shop)
+    token = session["session_token"]
+    guest = (await visit(await shop.native()))["authorization"]
+    good = (await ask(shop, exchanging(token))).json()
+    payload = json.loads(jws.extract_compact(good["access_token"].encode()).payload)
+    of_visit, of_other_key = exchanging(guest), of_access(sign(payload, PrivateKey.generate(), "at+jwt"))
+    other_kind = of_access(sign(payload, await shop.application.accounts.signing_keys.current(), "jwt"))
+    for parameters in (of_visit, of_other_key, other_kind, of_access(token), exchanging(good["access_token"])):
+        answer = await ask(shop, parameters)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+        assert parameters["subject_token"] not in answer.text
+    foreign = await ask(shop, of_access(good["access_token"]), client="search")
+    assert (foreign.status_code, foreign.json()["error"]) == (400, "invalid_request")
+    admin = await shop.admin()
+    assert (await admin.delete(f"/admin/sessions/{session['session']['id']}")).status_code == 204
+    for parameters in (exchanging(token), of_access(good["access_token"])):
+        assert (await ask(shop, parameters)).json()["error"] == "invalid_request"
+
+
+async def test_row_019_and_020_a_refresh_token_is_of_one_client_and_one_use(shop: Scene, clock: StoppedClock) -> None:
+    told = (await ask(shop, exchanging((await signed_up(shop))["session_token"]))).json()
+    refreshing = {"grant_type": REFRESH, "refresh_token": told["refresh_token"]}
+    foreign = await ask(shop, refreshing, client="search")
+    assert (foreign.status_code, foreign.json()["error"]) == (400, "invalid_grant")
+    second = (await ask(shop, refreshing)).json()
+    assert (await ask(shop, refreshing)).json()["refresh_token"] == second["refresh_token"]
+    clock.advance(seconds=11)
+    assert (await ask(shop, refreshing)).json()["error"] == "invalid_grant"
+    assert (await ask(shop, {**refreshing, "refresh_token": second["refresh_token"]})).json()[
+        "error"
+    ] == "invalid_grant"
+    assert not await is_active(shop, second["access_token"])
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted", "signed out", "session deleted"])
+async def test_row_021_and_029_and_036_no_grant_serves_an_account_that_is_off(shop: Scene, how: str) -> None:
+    session = await signed_up(shop)
+    told = (await ask(shop, exchanging(session["session_token"]))).json()
+    who, admin = session["identity"]["id"], await shop.admin()
+    if how == "disabled":
+        changed = await admin.patch(
+            f"/admin/identities/{who}", json=[{"op": "replace", "path": "/state", "value": "inactive"}]
+        )
+    elif how == "deleted":
+        changed = await admin.delete(f"/admin/identities/{who}")
+    elif how == "signed out":
+        changed = await (await shop.native()).request(
+            "DELETE", "/self-service/logout/api", json={"session_token": session["session_token"]}
+        )
+    else:
+        changed = await admin.delete(f"/admin/identities/{who}/sessions")
+    assert changed.is_success, changed.text
+    for parameters, error in (
+        (exchanging(session["session_token"]), "invalid_request"),
+        (of_access(told["access_token"]), "invalid_request"),
+        ({"grant_type": REFRESH, "refresh_token": told["refresh_token"]}, "invalid_grant"),
+    ):
+        answer = await ask(shop, parameters)
+        assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert not await is_active(shop, told["access_token"])
+
+
+async def test_row_021_a_client_that_is_removed_loses_its_tokens(opening: Opening, sqlite_dsn: str) -> None:
+    async with opening(sqlite_dsn, **SETTINGS) as scene:
+        session = (await signed_up(scene))["session_token"]
+        told = (await ask(scene, exchanging(session))).json()
+    without = [{**CLIENTS[0], "grants": ["token_exchange"]}, CLIENTS[1]]
+    async with opening(sqlite_dsn, **{**SETTINGS, "tokens": {"clients": without, "scope_rules": RULES}}) as scene:
+        refreshed = await ask(scene, {"grant_type": REFRESH, "refresh_token": told["refresh_token"]})
+        assert (refreshed.status_code, refreshed.json()["error"]) == (400, "unauthorized_client")
+    async with opening(sqlite_dsn, **{**SETTINGS, "tokens": {"clients": CLIENTS[1:]}}) as scene:
+        assert (await ask(scene, exchanging(session))).json()["error"] == "invalid_client"
+        assert not await is_active(scene, told["access_token"])
+
+
+@pytest.mark.parametrize(
+    "scope", ["admin", "orders:read admin", "orders:write", "customer_id:1", "*", "orders:read\u00a0admin"]
+)
+async def test_row_026_no_grant_gives_a_scope_that_client_or_person_lacks(shop: Scene, scope: str) -> None:
+    session = (await signed_up(shop))["session_token"]
+    told = (await ask(shop, exchanging(session))).json()
+    for parameters in (
+        {"grant_type": CLIENT_CREDENTIALS},
+        exchanging(session),
+        of_access(told["access_token"]),
+        {"grant_type": REFRESH, "refresh_token": told["refresh_token"]},
+    ):
+        answer = await ask(shop, {**parameters, "scope": scope})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+        assert "admin" not in answer.text
+
+
+async def test_row_026_a_token_is_for_one_audience_of_its_client(shop: Scene) -> None:
+    session = (await signed_up(shop))["session_token"]
+    for parameters in ({"grant_type": CLIENT_CREDENTIALS}, exchanging(session)):
+        for target in ({"audience": "billing"}, {"audience": "stock billing"}, {"audience": "stock", "resource": "x"}):
+            answer = await ask(shop, {**parameters, **target})
+            assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+
+
+async def test_row_028_a_revocation_that_is_not_stored_is_no_success(shop: Scene) -> None:
+    told = (await ask(shop, exchanging((await signed_up(shop))["session_token"]))).json()
+    database = shop.application.infrastructure.database
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON revoked_tokens BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+    for token in (told["access_token"], told["refresh_token"]):
+        answer = await ask(shop, {"token": token}, path="revoke")
+        assert answer.status_code >= 500
+        assert token not in answer.text
+    assert await is_active(shop, told["access_token"])
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("DROP TRIGGER full")
+    for token in (told["access_token"], told["refresh_token"]):
+        assert (await ask(shop, {"token": token}, path="revoke")).status_code == 200
+    assert not await is_active(shop, told["access_token"])
+
+
+async def test_row_022_a_client_cannot_revoke_or_learn_of_anothers_token(shop: Scene) -> None:
+    told = (await ask(shop, exchanging((await signed_up(shop))["session_token"]))).json()
+    for name in ("access_token", "refresh_token"):
+        answer = await ask(shop, {"token": told[name], "token_type_hint": name}, client="search", path="revoke")
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert not {"orders", told[name]} & set(answer.text.split())
+    assert await is_active(shop, told["access_token"])
+    assert await introspected(shop, told["access_token"], key=BILLING_KEY) == {"active": False}
+    unknown = await ask(shop, {"token": "unknown", "token_type_hint": "odd"}, path="revoke")
+    assert (unknown.status_code, unknown.content) == (200, b"")
+
+
+async def test_row_030_no_answer_shows_a_secret(shop: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    session = (await signed_up(shop))["session_token"]
+    told = (await ask(shop, exchanging(session))).json()
+    answers = [
+        await ask(shop, {"grant_type": "password", "password": SECRET}),
+        await ask(shop, {"grant_type": REFRESH, "refresh_token": told["refresh_token"] + "x"}),
+        await (await shop.native()).post(
+            "/oauth2/token",
+            data={"client_id": "orders", "client_secret": SECRET + "x", "grant_type": CLIENT_CREDENTIALS},
+        ),
+        await (await shop.native()).get("/.well-known/oauth-authorization-server"),
+        *[await (await shop.admin()).get(path) for path in ("/admin/health/config", "/admin/identities")],
+    ]
+    said = "".join(answer.text for answer in answers) + "".join(capsys.readouterr())
+    tables = [await shop.rows(table) for table in ("oauth_refresh_tokens", "revoked_tokens", "audit_events")]
+    stored = str(tables)
+    for secret in (SECRET, told["refresh_token"], told["access_token"], session):
+        assert secret not in said
+        assert secret not in stored
+
+
+async def test_row_031_a_client_of_one_store_gets_nothing_of_another(shop: Scene) -> None:
+    elsewhere = (await signed_up(shop))["session_token"]
+    answer = await ask(shop, exchanging(elsewhere), client="tea-only")
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    here = (await signed_up(shop, connector="tea"))["session_token"]
+    told = (await ask(shop, exchanging(here), client="tea-only")).json()
+    assert told["scope"] == "tea:read"
+    own = (await ask(shop, {"grant_type": CLIENT_CREDENTIALS}, client="tea-only")).json()
+    for token in (told["access_token"], own["access_token"]):
+        assert (await introspected(shop, token, store="tea"))["scope"] == "tea:read"
+        assert not await is_active(shop, token, store="default")
+
+
+async def test_row_033_no_parameter_overwrites_a_claim(shop: Scene) -> None:
+    claims = {"sub": "root", "iss": EVIL, "aud": "billing", "exp": "9999999999", "client_id": "orders", "jti": "1"}
+    more = {**claims, "sid": "1", "act": '{"sub":"root"}', "stores": "tea", "claims": json.dumps(claims)}
+    answer = await ask(shop, {"grant_type": CLIENT_CREDENTIALS, **more})
+    said = json.loads(jws.extract_compact(answer.json()["access_token"].encode()).payload)
+    assert (said["sub"], said["iss"], said["aud"]) == ("orders", ADDRESS, "stock")
+    assert said["exp"] - said["iat"] == 600
+    assert not {"sid", "act", "stores", "claims"} & said.keys()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "error"),
+    [
+        ({}, "grant_type=client_credentials&grant_type=client_credentials", "invalid_request"),
+        ({}, "grant_type=client_credentials&scope=orders:read&scope=", "invalid_request"),
+        ({}, "grant_type=", "invalid_request"),
+        ({}, "", "invalid_request"),
+        ({}, "grant_type=%ff", "invalid_request"),
+        ({}, "&".join(f"p{number}=x" for number in range(100)), "invalid_request"),
+        ({"content-type": "application/json"}, '{"grant_type": "client_credentials"}', "invalid_request"),
+        ({"content-type": "text/plain"}, "grant_type=client_credentials", "invalid_request"),
+        ({}, "grant_type=client_credentials&x=" + "y" * 70_000, "invalid_request"),
+        ({}, "grant_type=authorization_code&code=x", "unsupported_grant_type"),
+        ({}, "grant_type=CLIENT_CREDENTIALS", "unsupported_grant_type"),
+    ],
+    ids=["twice", "twice empty", "empty", "nothing", "bytes", "many", "JSON", "text", "large", "code", "case"],
+)
+async def test_row_019_a_request_that_breaks_the_form_is_refused(
+    shop: Scene, headers: dict[str, str], body: str, error: str
+) -> None:
+    service = await shop.native()
+    sent = {"content-type": "application/x-www-form-urlencoded", **headers}
+    answer = await service.post("/oauth2/token", content=body, headers=sent, auth=AUTHENTICATION["orders"])
+    assert (answer.status_code in {400, 413}, answer.json()["error"]) == (True, error)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_row_030_parameters_in_the_address_are_refused(shop: Scene) -> None:
+    service = await shop.native()
+    query = urlencode({"grant_type": CLIENT_CREDENTIALS, "client_id": "orders", "client_secret": SECRET})
+    answer = await service.post(f"/oauth2/token?{query}", data={"grant_type": CLIENT_CREDENTIALS})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert (await service.get(f"/oauth2/token?{query}")).status_code == 405
+
+
+async def test_row_017_wrong_credentials_are_challenged_and_an_assertion_counts_once(
+    shop: Scene, clock: StoppedClock
+) -> None:
+    service = await shop.native()
+    answer = await service.post(
+        "/oauth2/token", data={"grant_type": CLIENT_CREDENTIALS}, auth=httpx2.BasicAuth("orders", OTHER_SECRET)
+    )
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+    now = int(clock.now().timestamp())
+    claims = {"iss": "signed", "sub": "signed", "aud": f"{ADDRESS}/oauth2/token", "exp": now + 60, "jti": "1"}
+    form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": sign(claims, KEY)}
+    statuses = [
+        (await service.post("/oauth2/token", data={"grant_type": CLIENT_CREDENTIALS, **form})).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [200, 401]
+
+
+async def test_row_047_a_page_of_another_origin_can_neither_send_nor_read(opening: Opening, sqlite_dsn: str) -> None:
+    cors = {"serve": {"public": {"base_url": f"{ADDRESS}/", "cors": {"enabled": True, "allowed_origins": [EVIL]}}}}
+    async with opening(sqlite_dsn, **SETTINGS, **cors) as scene:
+        page = await scene.native(origin=EVIL)
+        for path in ("/oauth2/token", "/oauth2/revoke", "/oauth2/token/"):
+            asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+            answers = [
+                await page.options(path, headers=asked),
+                await page.post(path, data={"grant_type": CLIENT_CREDENTIALS}, auth=AUTHENTICATION["orders"]),
+            ]
+            for answer in answers:
+                assert not [name for name in answer.headers if name.startswith("access-control")]
+            assert answers[0].status_code == 405
+        elsewhere = await page.get("/schemas")
+        assert elsewhere.headers["access-control-allow-origin"] == EVIL
