@@ -13,7 +13,9 @@ from tests.attacks.scene import APP
 from tests.http.conftest import Opening
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
-OF_THE_PUBLIC_PORT = {"ImmediateAnswers", "VaryOrigin", "CORSMiddleware", "LeftoverCookies", "HotPaths"}
+OF_THE_PUBLIC_PORT = {
+    *("ImmediateAnswers", "PathsWithoutCors", "VaryOrigin", "CORSMiddleware", "LeftoverCookies", "HotPaths")
+}
 OF_THE_ADMIN_PORT = {"AdminAuthentication"}
 
 

@@ -4,7 +4,7 @@
 2. `RequestLog`: the id, the log, the metrics, and the headers of every response.
 3. `HeadLimits`: the length of the query and of the headers.
 4. `HostCheck`: the `Host`.
-5. `VaryOrigin` and `CORSMiddleware`, on the public port where CORS is on; `PathsWithoutCors` leaves out a few paths.
+5. `PathsWithoutCors`, `VaryOrigin` and `CORSMiddleware`, on the public port where CORS is on.
 6. `LeftoverCookies`, on the public port: deletes cookies that no longer count.
 7. `HotPaths`, on the public port: answers without the layers below.
 8. `TrimSlash`: slashes at the end of the path, and `/admin` on the admin port.
@@ -111,11 +111,11 @@ class VaryOrigin:
 class PathsWithoutCors:
     """Leaves some paths out of CORS: no page of another origin may send a service's credentials, or read a token."""
 
-    def __init__(self, app: ASGIApp, *, otherwise: ASGIApp, paths: Collection[str]) -> None:
-        self._app, self._otherwise, self._paths = app, otherwise, frozenset(paths)
+    def __init__(self, app: ASGIApp, *, plain: ASGIApp, paths: Collection[str]) -> None:
+        self._app, self._plain, self._paths = app, plain, frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app if trim(scope.get("path", "")) in self._paths else self._otherwise
+        app = self._plain if trim(scope.get("path", "")) in self._paths else self._app
         await app(scope, receive, send)
 
 
@@ -171,7 +171,7 @@ def public_app(
     answering = LeftoverCookies(answering, policy=cookies)
     if cors:
         with_cors = VaryOrigin(CORSMiddleware(answering, **cors))
-        answering = PathsWithoutCors(answering, otherwise=with_cors, paths=without_cors)
+        answering = PathsWithoutCors(with_cors, plain=answering, paths=without_cors)
     labels = PathLabels(routes, further=hot)
     checked = HeadLimits(HostCheck(answering, rules=hosts, clock=clock), clock=clock)
     return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=MONITORED))
