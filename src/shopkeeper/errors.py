@@ -34,6 +34,7 @@
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── FlowReplaced             410 carries the flow that replaces it
     ├── ReturnToApp              410 a browser has come back for an app, which goes on itself
+    ├── PreconditionFailed       412 it was changed since the version that the request names
     ├── PayloadTooLarge          413
     ├── AddressTooLong           414 the query is too long
     ├── HostNotAllowed           421 the request is addressed to a host that is not ours
@@ -345,6 +346,13 @@ class MethodNotAllowed(Refusal):
 
     code, status, named_in_kratos = "method_not_allowed", 405, False
     message = "This path does not support this HTTP method."
+
+
+class PreconditionFailed(Refusal):
+    """The version that `If-Match` names is not the one that is stored (RFC 9110, section 13.1.1)."""
+
+    code, status, named_in_kratos = "precondition_failed", 412, False
+    message = "This was changed since you read it."
 
 
 class Conflict(Refusal):

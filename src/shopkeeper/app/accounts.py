@@ -25,6 +25,7 @@ from shopkeeper.flows import registrants
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.changes import AccessListener, Listener
 from shopkeeper.identity.facts import CredentialFacts, FactsByType, types_from_traits
+from shopkeeper.identity.groups import Groups
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
@@ -55,6 +56,7 @@ class Accounts:
 
     schemas: Schemas
     identities: Identities
+    groups: Groups
     address_changes: AddressChanges
     hasher: Hasher
     policy: PasswordPolicy
@@ -188,6 +190,7 @@ async def build_accounts(
     return Accounts(
         schemas=schemas,
         identities=identities,
+        groups=Groups(identities, clock=clock, audit=infrastructure.audit),
         address_changes=address_changes,
         hasher=hasher,
         policy=policy,

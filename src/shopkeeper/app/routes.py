@@ -38,6 +38,7 @@ from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.token_exchange import TokenExchange
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
+from shopkeeper.http.admin_groups import AdminGroups
 from shopkeeper.http.admin_impersonations import AdminImpersonations
 from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.admin_recovery import AdminRecovery
@@ -525,6 +526,15 @@ def build_admin(
             database=infrastructure.database,
             identities=accounts.identities,
             imports=Imports(accounts.hasher),
+            serializers=serializers,
+            pages=pages,
+            operators=operators,
+            admin_url=settings.serve.admin.base_url,
+            max_body=settings.http.max_body,
+        ),
+        AdminGroups(
+            database=infrastructure.database,
+            groups=accounts.groups,
             serializers=serializers,
             pages=pages,
             operators=operators,

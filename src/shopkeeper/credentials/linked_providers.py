@@ -5,7 +5,7 @@ by its issuer and its subject (OpenID Connect Core 1.0, section 2), because a pr
 another issuer. So each entry stores its issuer; an imported one need not, and has that of the configured provider.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from shopkeeper import crypto
 from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.errors import InvalidInput
 from shopkeeper.identity.facts import CredentialInput
+from shopkeeper.identity.memberships import provider_source
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Credential
 
@@ -115,6 +116,12 @@ def extends(now: Credential, before: Credential) -> bool:
     entries: Any = now.config.get(PROVIDERS, ())
     readable = bool(before.config) or now.config == before.config
     return readable and all(entry in entries for entry in before.config.get(PROVIDERS, ()))
+
+
+def group_sources(credential: Credential) -> Iterable[str]:
+    """Return the sources of the groups that the linked providers give. The identifiers say so even where the config
+    cannot be opened."""
+    return {provider_source(identifier.partition(":")[0]) for identifier in credential.identifiers}
 
 
 def without_provider(credential: Credential, identifier: str) -> Credential:

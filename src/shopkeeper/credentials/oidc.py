@@ -17,6 +17,7 @@ from shopkeeper.credentials.linked_providers import (
     account_digests,
     added,
     extends,
+    group_sources,
     without_provider,
 )
 from shopkeeper.credentials.method import MethodInput, MethodView
@@ -68,6 +69,7 @@ class Oidc:
         sealed=True,
         extends=extends,
         digests=account_digests,
+        group_sources=group_sources,
     )
     brings_traits = True
     omits_token = True

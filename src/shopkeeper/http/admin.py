@@ -29,7 +29,9 @@ from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.requests import client_of, require_uuid
 from shopkeeper.http.responses import empty_response, error_object, json_response
 from shopkeeper.http.serializers import Serializers
+from shopkeeper.http.versions import etag_of, expected_versions
 from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.memberships import GivenGroups
 from shopkeeper.identity.reader import NO_IDENTITY
 from shopkeeper.identity.search import Referring
 from shopkeeper.identity.service import Identities
@@ -127,7 +129,8 @@ class AdminIdentities:
         body = await body_of(request, IdentityBody, limit=self._max_body)
         identity = await self._make(body, by=self._operators.of(request))
         location = f"{self._admin_url}/identities/{identity.id}"
-        return json_response(self._serializers.identity_for_admin(identity), 201, headers={"Location": location})
+        headers = {"Location": location, **etag_of(identity.version)}
+        return json_response(self._serializers.identity_for_admin(identity), 201, headers=headers)
 
     async def _batch(self, request: Request) -> Response:
         """Create each identity of a batch on its own; an entry that fails has its error in the result."""
@@ -165,7 +168,7 @@ class AdminIdentities:
             if within is not None and not await self._identities.list_by_ids(unit, [identity_id], within=within):
                 raise NotFound(message=NO_IDENTITY)
             identity = await self._identities.require(unit, identity_id, credentials=True)
-        return json_response(self._serializers.identity_for_admin(identity, configs=configs))
+        return self._shown(identity, configs=configs)
 
     async def _read_external(self, request: Request) -> Response:
         configs, within = shown_credentials(request.query_params), self._within(request)
@@ -178,14 +181,21 @@ class AdminIdentities:
                 identity = next(iter(await self._identities.list_by_ids(unit, [identity.id], within=within)), None)
         if identity is None:
             raise NotFound
-        return json_response(self._serializers.identity_for_admin(identity, configs=configs))
+        return self._shown(identity, configs=configs)
 
     async def _replace(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         new = await self._new(await body_of(request, ReplacedIdentityBody, limit=self._max_body))
         async with self._database.unit() as unit:
-            identity = await self._identities.replace(unit, identity_id, new, actor=by.name, client_ip=by.client.ip)
-        return json_response(self._serializers.identity_for_admin(identity))
+            identity = await self._identities.replace(
+                unit,
+                identity_id,
+                new,
+                versions=expected_versions(request),
+                actor=by.name,
+                client_ip=by.client.ip,
+            )
+        return self._shown(identity)
 
     async def _patch(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
@@ -194,14 +204,21 @@ class AdminIdentities:
             raise MalformedBody(message="A JSON Patch is a list of operations (RFC 6902).")
         async with self._database.unit() as unit:
             identity = await self._identities.patch(
-                unit, identity_id, operations, actor=by.name, client_ip=by.client.ip
+                unit,
+                identity_id,
+                operations,
+                versions=expected_versions(request),
+                actor=by.name,
+                client_ip=by.client.ip,
             )
-        return json_response(self._serializers.identity_for_admin(identity))
+        return self._shown(identity)
 
     async def _delete(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
-            await self._identities.delete(unit, identity_id, actor=by.name, client_ip=by.client.ip)
+            await self._identities.delete(
+                unit, identity_id, versions=expected_versions(request), actor=by.name, client_ip=by.client.ip
+            )
         return empty_response()
 
     async def _delete_credential(self, request: Request) -> Response:
@@ -216,6 +233,10 @@ class AdminIdentities:
                 client_ip=by.client.ip,
             )
         return empty_response()
+
+    def _shown(self, identity: Identity, *, configs: frozenset[str] = frozenset()) -> Response:
+        document = self._serializers.identity_for_admin(identity, configs=configs)
+        return json_response(document, headers=etag_of(identity.version))
 
     async def _make(self, body: IdentityBody, *, by: Operator) -> Identity:
         new = await self._new(body)
@@ -233,6 +254,7 @@ class AdminIdentities:
             credentials=await self._imports.read(body.credentials or {}),
             verifiable_addresses=[address.read() for address in body.verifiable_addresses],
             recovery_addresses=[address.read() for address in body.recovery_addresses],
+            groups=None if body.groups is None else GivenGroups(body.groups),
         )
 
 

@@ -18,6 +18,7 @@ from shopkeeper.errors import BadRequest, InvalidInput, MalformedBody, UnknownFi
 from shopkeeper.http.paging import page_size
 from shopkeeper.http.requests import read_body, require_uuid
 from shopkeeper.identity.builder import AddressInput
+from shopkeeper.identity.group_names import group_name_of, readable
 from shopkeeper.identity.normalise import LONGEST, normalise_prefix
 from shopkeeper.identity.search import IdentitySearch
 from shopkeeper.identity.terms import term
@@ -99,6 +100,7 @@ class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     credentials: dict[str, Any] | None = None
     verifiable_addresses: list[AddressBody] = msgspec.field(default_factory=list)
     recovery_addresses: list[RecoveryAddressBody] = msgspec.field(default_factory=list)
+    groups: list[str] | None = None
     organization_id: None = None
 
 
@@ -218,10 +220,10 @@ def identity_query(query: QueryParams) -> IdentityQuery:
     if "ids" in query and filters:
         raise BadRequest("'ids' is not combined with other filters; the others are combined with each other.")
     size = _identity_page(query)
-    repeated = {name: sorted(query.getlist(name)) for name in filters if _is_trait(name)}
+    repeated = {name: sorted(query.getlist(name)) for name in filters if _is_trait(name) or name == _GROUP}
     said = {
         "page_size": str(size),
-        **{name: query[name] for name in _FILTERS if name in query},
+        **{name: query[name] for name in _FILTERS if name in query and name != _GROUP},
         **repeated,
         "include_credential": sorted(shown_credentials(query)),
     }
@@ -236,6 +238,7 @@ def identity_query(query: QueryParams) -> IdentityQuery:
             state=_searched(query, "state", _state),
             schema_id=_searched(query, "schema_id", _plain),
             terms=_terms(query),
+            groups=_groups(query),
         ),
         configs=shown_credentials(query),
         again={name: value for name, value in said.items() if value},
@@ -280,17 +283,29 @@ def _terms(query: QueryParams) -> Sequence[str]:
     return tuple(found)
 
 
+def _groups(query: QueryParams) -> Sequence[str]:
+    """Return the names of the groups that are searched for, each once. No group has an unreadable one."""
+    given = [text for text in query.getlist(_GROUP) if text]
+    names = dict.fromkeys(group_name_of(text) if readable(text) else "" for text in given)
+    if len(names) > MOST_GROUPS_SEARCHED:
+        raise BadRequest(f"At most {MOST_GROUPS_SEARCHED} groups are searched by at once.")
+    return tuple(names)
+
+
 def _is_trait(name: str) -> bool:
     return name.startswith(_TRAIT) and len(name) > len(_TRAIT)
 
 
 MOST_TRAITS: Final = 5
 _TRAIT: Final = "traits."
-_FILTERS: Final = ("credentials_identifier", "preview_credentials_identifier_similar", "schema_id", "state")
+MOST_GROUPS_SEARCHED: Final = 5
+_GROUP: Final = "group"
+_FILTERS: Final = ("credentials_identifier", _GROUP, "preview_credentials_identifier_similar", "schema_id", "state")
 # `consistency` is accepted and ignored: all is read from one database, so every response is as consistent as `strong`.
 _IDENTITY_FILTERS: Final = (
     "consistency",
     "credentials_identifier",
+    "group",
     "ids",
     "include_credential",
     "page",

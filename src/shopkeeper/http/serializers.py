@@ -11,6 +11,7 @@ from typing import Any
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings, ShowVerification
 from shopkeeper.flows.flow import Flow, FlowState
+from shopkeeper.identity.group_store import Group, Member
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import Actor, AuthenticationMethod, Session
@@ -91,6 +92,27 @@ class Serializers:
                 for type_, credential in identity.credentials.items()
             },
             **({"metadata_admin": identity.metadata_admin} if shown else {}),
+            **({"groups": list(identity.groups)} if identity.groups else {}),
+        }
+
+    def group(self, group: Group) -> Wire:
+        """Return a group, as an admin sees it."""
+        return {
+            "id": str(group.id),
+            "name": group.name,
+            "display_name": group.display_name,
+            **_present(external_id=group.external_id),
+            "version": group.version,
+            "created_at": moment(group.created_at),
+            "updated_at": moment(group.updated_at),
+        }
+
+    def member(self, member: Member) -> Wire:
+        """Return a member of a group, with who made it one."""
+        return {
+            "identity_id": str(member.identity_id),
+            "sources": list(member.sources),
+            "created_at": moment(member.created_at),
         }
 
     def session(self, session: Session) -> Wire:

@@ -12,6 +12,7 @@ from uuid import UUID
 from shopkeeper.errors import InvalidInput
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts, CredentialInput, FactsByType, facts_of
+from shopkeeper.identity.memberships import GivenGroups
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.text_limits import unstorable
@@ -47,7 +48,7 @@ class NewIdentity:
 
     Without `schema_id` and `state`, a new identity gets the default schema and is active, and an existing one keeps its
     own. Recovery addresses come from the traits alone; given ones must be among them. Without `locale`, the language of
-    the person stays as it is; only offered languages are stored.
+    the person stays as it is; only offered languages are stored. Without `groups`, those that it is in stay.
     """
 
     traits: Mapping[str, Any]
@@ -61,6 +62,7 @@ class NewIdentity:
     recovery_addresses: Sequence[AddressInput] = ()
     id: UUID | None = None
     locale: str | None = None
+    groups: GivenGroups | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class IdentityBuilder:
             updated_at=self.now,
             locale=storable(new.locale) or (before.locale if before else None),
             credentials=self._credentials(extracted, {given.type: given for given in new.credentials}),
+            memberships=before.memberships if before else (),
+            version=before.version if before else 1,
         )
 
     def changed(self, changes: Mapping[str, CredentialInput | None], *, extracted: Extracted) -> Identity:

@@ -23,6 +23,9 @@ CHANGED: Final = "identity.changed"
 DELETED: Final = "identity.deleted"
 """Topics of the outbox. The key is the id of the identity; the payload has `identity_id`, `changed` and `at`."""
 
+EVERY_IDENTITY: Final = UUID(int=0)
+"""As an id for listeners: whatever is cached about any identity is out of date."""
+
 Listener = Callable[[Unit, UUID], Awaitable[None]]
 """Called with the id of an identity inside the unit that changes it."""
 
@@ -179,6 +182,7 @@ _COMPARED: Final = (
     "external_id",
     "credentials",
     "verifiable_addresses",
+    "groups",
 )
 
 

@@ -26,6 +26,7 @@ _TAKEN = (
     ("credential_identifiers", "Another account signs in with this identifier already."),
     ("verifiable_addresses", "Another account has this address already."),
     ("recovery_addresses", "Another account has this recovery address already."),
+    ("fk_group_members", "A group was deleted meanwhile. Try again."),
     ("external_id", "Another account has this external id already."),
     ("pk_identities", "There is an account of this id already."),
     ("identities.id", "There is an account of this id already."),

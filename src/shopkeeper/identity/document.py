@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from shopkeeper.errors import BadRequest, InvalidInput
 from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.json_patch import apply
+from shopkeeper.identity.memberships import GivenGroups
 from shopkeeper.identity.values import AddressStatus, Identity, State, VerifiableAddress, Via
 
 _OPEN = re.compile(
     r"/(?:schema_id|state|external_id"
     r"|(?:traits|metadata_public|metadata_admin)(?:/.*)?"
+    r"|groups(?:/[0-9-]+)?"
     r"|verifiable_addresses/\d+/(?:verified|status|verified_at))",
     re.DOTALL,
 )
@@ -29,14 +31,15 @@ def patched(identity: Identity, operations: Sequence[Mapping[str, Any]]) -> NewI
         _refuse_closed(operation.get("path"))
         if "from" in operation:
             _refuse_closed(operation["from"])
-    return _read(apply(_document(identity), operations, create_parents=True))
+    document = apply(_document(identity), operations, create_parents=True)
+    return _read(document, groups=_groups(document.get("groups"), before=identity))
 
 
 def _refuse_closed(path: Any) -> None:
     if not isinstance(path, str) or not _OPEN.fullmatch(path):
         raise BadRequest(
-            "A patch can change /schema_id, /state, /traits, /metadata_public, /metadata_admin, /external_id, and"
-            " 'verified', 'status' and 'verified_at' of a verifiable address; nothing else."
+            "A patch can change /schema_id, /state, /traits, /metadata_public, /metadata_admin, /external_id, /groups,"
+            " and 'verified', 'status' and 'verified_at' of a verifiable address; nothing else."
         )
 
 
@@ -48,6 +51,7 @@ def _document(identity: Identity) -> dict[str, Any]:
         "metadata_public": identity.metadata_public,
         "metadata_admin": identity.metadata_admin,
         "external_id": identity.external_id,
+        "groups": list(identity.groups),
         "verifiable_addresses": [_address_document(address) for address in identity.verifiable_addresses],
     }
 
@@ -62,7 +66,15 @@ def _address_document(address: VerifiableAddress) -> dict[str, Any]:
     }
 
 
-def _read(document: Mapping[str, Any]) -> NewIdentity:
+def _groups(value: Any, *, before: Identity) -> GivenGroups | None:
+    """Return the groups after a patch, None where it changes none of them."""
+    names = [] if value is None else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput("'groups' is a list of names.")
+    return None if names == list(before.groups) else GivenGroups(names)
+
+
+def _read(document: Mapping[str, Any], *, groups: GivenGroups | None) -> NewIdentity:
     return NewIdentity(
         schema_id=_of_type(str, document, "schema_id"),
         state=_state(document.get("state")),
@@ -71,6 +83,7 @@ def _read(document: Mapping[str, Any]) -> NewIdentity:
         metadata_admin=document.get("metadata_admin"),
         external_id=None if document.get("external_id") is None else _of_type(str, document, "external_id"),
         verifiable_addresses=[_address(address) for address in document["verifiable_addresses"]],
+        groups=groups,
     )
 
 

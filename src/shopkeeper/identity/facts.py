@@ -48,6 +48,8 @@ class CredentialFacts:
             takes nothing away.
         digests: returns, by identifier, the digest of what it stands for, where that is more than the identifier says
             and belongs to one identity at most. Of several that stand for the same, the first one has it.
+        group_sources: returns the sources of groups that a credential stands for (`memberships.py`); without it, their
+            groups end.
     """
 
     type: str
@@ -65,6 +67,7 @@ class CredentialFacts:
     usable: Callable[[Credential], bool] = lambda credential: bool(credential.config)
     extends: Callable[[Credential, Credential], bool] = lambda now, before: now.config == before.config
     digests: Callable[[Credential], Mapping[str, bytes]] = lambda _: {}
+    group_sources: Callable[[Credential], Iterable[str]] = lambda _: ()
 
 
 FactsByType = Mapping[str, CredentialFacts]
@@ -88,6 +91,13 @@ def digests_of(facts: FactsByType, credentials: Iterable[Credential]) -> Mapping
     """Return the digests of what identifiers stand for, by type and identifier."""
     by_type = ((known.type, facts_of(facts, known.type).digests(known)) for known in credentials)
     return {(type_, name): digest for type_, digests in by_type for name, digest in digests.items()}
+
+
+def group_sources_of(facts: FactsByType, credentials: Iterable[Credential]) -> frozenset[str]:
+    """Return the sources of groups that credentials stand for."""
+    return frozenset(
+        source for credential in credentials for source in facts_of(facts, credential.type).group_sources(credential)
+    )
 
 
 def _counts(known: CredentialFacts, credential: Credential) -> bool:

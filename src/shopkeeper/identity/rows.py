@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from shopkeeper.identity.memberships import Membership
 from shopkeeper.identity.values import (
     AddressStatus,
     Credential,
@@ -32,6 +33,7 @@ def identity_row(identity: Identity) -> dict[str, Any]:
         "external_id": identity.external_id,
         "locale": identity.locale,
         "factors": sorted(identity.factors),
+        "version": identity.version,
         "created_at": identity.created_at,
         "updated_at": identity.updated_at,
     }
@@ -78,11 +80,24 @@ def address_rows(owner: UUID, addresses: Addresses) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["via"], row["value"]))
 
 
+def membership_rows(owner: UUID, memberships: Iterable[Membership]) -> list[dict[str, Any]]:
+    return [
+        {
+            "identity_id": owner,
+            "group_id": membership.group_id,
+            "source": membership.source,
+            "created_at": membership.created_at,
+        }
+        for membership in memberships
+    ]
+
+
 def to_identity(
     row: Row[Any],
     verifiable: Sequence[VerifiableAddress],
     recovery: Sequence[RecoveryAddress],
     proofs: Mapping[str, Credential],
+    memberships: Sequence[Row[Any]] = (),
 ) -> Identity:
     return Identity(
         id=row.id,
@@ -100,7 +115,14 @@ def to_identity(
         credentials=proofs,
         locale=row.locale,
         factors=frozenset(row.factors),
+        memberships=to_memberships(memberships),
+        version=row.version,
     )
+
+
+def to_memberships(rows: Iterable[Row[Any]]) -> tuple[Membership, ...]:
+    """Return memberships in the order of the groups' names."""
+    return tuple(sorted(Membership(row.group_name, row.source, row.group_id, row.created_at) for row in rows))
 
 
 def to_verifiable_address(row: Row[Any]) -> VerifiableAddress:

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, FromClause, Select, and_, func, literal, or_, select
 
 from shopkeeper.errors import InvalidCursor
+from shopkeeper.identity.group_tables import group_members, identity_groups
 from shopkeeper.identity.store import credential_identifiers, identities, identity_terms
 from shopkeeper.identity.values import State
 from shopkeeper.storage.database import Unit
@@ -57,6 +58,7 @@ class IdentitySearch:
         exact: the identifier as it was given, where it may be one that is stored so: an account at a provider.
         prefix: how an identifier begins, normalised.
         terms: values of traits (`terms.term`).
+        groups: names of groups.
         within: rows of another table that must refer to the identities, such as the sessions of a store.
     """
 
@@ -66,12 +68,13 @@ class IdentitySearch:
     state: State | None = None
     schema_id: str | None = None
     terms: Sequence[str] = ()
+    groups: Sequence[str] = ()
     within: Referring | None = None
 
     @property
     def is_by_identifier(self) -> bool:
         """Whether the identities are in the order of the identifiers that begin so; else they are in that of ids."""
-        return self.prefix is not None and not (self.identifier or self.terms or self.within)
+        return self.prefix is not None and not (self.identifier or self.terms or self.groups or self.within)
 
 
 EVERYONE: Final = IdentitySearch()
@@ -112,7 +115,11 @@ async def _lead(unit: Unit, search: IdentitySearch, after: str | None) -> Select
     begun = None if after is None else _id_of(after)
     if search.identifier is not None:
         return _identified(search.identifier, search.exact).ids(begun)
-    leads = [*map(_with_term, search.terms), *([search.within] if search.within else [])]
+    leads = [
+        *map(_with_term, search.terms),
+        *map(_in_group, search.groups),
+        *([search.within] if search.within else []),
+    ]
     if leads:
         return (await _smallest(unit, leads)).ids(begun)
     everyone = select(identities.c.id).order_by(identities.c.id)
@@ -137,7 +144,7 @@ async def _smallest(unit: Unit, leads: Sequence[Referring]) -> Referring:
 def _filters(search: IdentitySearch, walked: FromClause) -> list[ColumnElement[bool]]:
     """Return the conditions on what is walked. Repeating the leading one is cheap, and right."""
     column: ColumnElement[UUID] = walked.c.id
-    filters = [_with_term(term) for term in search.terms]
+    filters = [*map(_with_term, search.terms), *map(_in_group, search.groups)]
     if search.state is not None:
         filters.append(Referring(identities.c.id, identities.c.state == search.state.value))
     if search.schema_id is not None:
@@ -152,6 +159,11 @@ def _filters(search: IdentitySearch, walked: FromClause) -> list[ColumnElement[b
 
 def _with_term(term: str) -> Referring:
     return Referring(identity_terms.c.identity_id, identity_terms.c.term == term)
+
+
+def _in_group(name: str) -> Referring:
+    group = select(identity_groups.c.id).where(identity_groups.c.name == name).scalar_subquery()
+    return Referring(group_members.c.identity_id, group_members.c.group_id == group)
 
 
 def _identified(identifier: str, exact: str | None) -> Referring:

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, new_id
-from shopkeeper.errors import BadRequest, NotFound
-from shopkeeper.identity import store
+from shopkeeper.errors import BadRequest, InvalidInput, NotFound, PreconditionFailed
+from shopkeeper.identity import group_store, store
 from shopkeeper.identity.address_change_store import end_all
 from shopkeeper.identity.builder import IdentityBuilder, NewIdentity, incognito
 from shopkeeper.identity.changes import (
+    EVERY_IDENTITY,
     AccessListener,
     AuditTrail,
     Change,
@@ -27,6 +28,8 @@ from shopkeeper.identity.constraints import uniqueness
 from shopkeeper.identity.document import patched
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialInput, FactsByType, facts_of
+from shopkeeper.identity.group_names import group_name_of
+from shopkeeper.identity.memberships import GivenGroups, group_names, joined
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.reader import NO_IDENTITY, IdentityReader
 from shopkeeper.identity.schema import Schemas
@@ -37,6 +40,7 @@ from shopkeeper.identity.withdrawals import CREDENTIALS_CHANGED, SET_BEFORE_VERI
 from shopkeeper.languages.choice import storable
 from shopkeeper.storage.database import Unit
 
+GROUPS_CHANGED: Final = "identity.groups_changed"
 _GIVES_ACCESS: Final = ("credentials", "verifiable_addresses", "recovery_addresses")
 
 
@@ -106,7 +110,7 @@ class Identities(IdentityReader):
         Args:
             like_simulated: take as many statements as `simulate`, where the answer may come from either.
         """
-        identity = self._built(new, before=None)
+        identity = await self._joined(unit, self._built(new, before=None), new.groups)
         with uniqueness():
             identity = await self._store.insert(unit, identity, identifiers_apart=like_simulated)
         details = {"schema_id": identity.schema_id}
@@ -120,7 +124,7 @@ class Identities(IdentityReader):
         It costs as much as creating one with `like_simulated`, so that the time reveals nothing either. Raises
         `InvalidInput`.
         """
-        identity = self._built(new, before=None)
+        identity = await self._joined(unit, self._built(new, before=None), new.groups)
         stored = await self._store.insert(unit, incognito(identity))
         await store.delete_identity(unit, identity.id)
         return replace(identity, factors=stored.factors)
@@ -142,15 +146,18 @@ class Identities(IdentityReader):
         identity_id: UUID,
         new: NewIdentity,
         *,
+        versions: Collection[int] | None = None,
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
         """Replace traits, state and metadata. Credentials of types that are not given are kept; of types that hold
         several things, those that are there already are, too (`CredentialFacts.added`).
 
-        Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`.
+        Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`, and
+        `PreconditionFailed` where the identity has none of the `versions`.
         """
         before = await self.lock(unit, identity_id)
+        require_version(before.version, versions)
         return await self._decided(unit, before, new, actor=actor, client_ip=client_ip)
 
     async def change_traits(
@@ -214,21 +221,67 @@ class Identities(IdentityReader):
         identity_id: UUID,
         operations: Sequence[Mapping[str, Any]],
         *,
+        versions: Collection[int] | None = None,
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
-        """Apply a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`."""
+        """Apply a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`, and
+        `PreconditionFailed` where the identity has none of the `versions`."""
         before = await self.lock(unit, identity_id)
+        require_version(before.version, versions)
         return await self._decided(unit, before, patched(before, operations), actor=actor, client_ip=client_ip)
 
     async def delete(
-        self, unit: Unit, identity_id: UUID, *, actor: str = "system", client_ip: str | None = None
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        *,
+        versions: Collection[int] | None = None,
+        actor: str = "system",
+        client_ip: str | None = None,
     ) -> None:
-        """Delete an identity with all that belongs to it. Raises `NotFound`."""
+        """Delete an identity with all that belongs to it. Raises `NotFound`, and `PreconditionFailed` where it has none
+        of the `versions`."""
+        if versions is not None:
+            require_version((await self.lock(unit, identity_id)).version, versions)
         if not await store.delete_identity(unit, identity_id):
             raise NotFound(message=NO_IDENTITY)
         change = Change("identity.deleted", identity_id, actor, client_ip, changed=["deleted"])
         await self._publisher.deleted(unit, change)
+
+    async def give_groups(
+        self,
+        unit: Unit,
+        before: Identity,
+        given: GivenGroups,
+        *,
+        actor: str = "system",
+        client_ip: str | None = None,
+    ) -> Identity:
+        """Make these the groups that a source gives an identity that this unit has locked; those of others stay.
+
+        It ends no sessions. Nothing is written where they are so already. Raises `InvalidInput`.
+        """
+        after = await self._joined(unit, before, given)
+        if after.memberships == before.memberships:
+            return before
+        after = await self._store.update(unit, before, replace(after, updated_at=self._clock.now()))
+        details = {
+            "source": given.source,
+            "added": sorted({*after.groups} - {*before.groups}),
+            "removed": sorted({*before.groups} - {*after.groups}),
+        }
+        change = Change(GROUPS_CHANGED, after.id, actor, client_ip, changed=["groups"], details=details)
+        await self._publisher.changed_aside(unit, change)
+        return after
+
+    async def record_change(self, unit: Unit, change: Change) -> None:
+        """Record and publish a change of an identity that was written elsewhere and leaves every proof valid."""
+        await self._publisher.changed_aside(unit, change)
+
+    async def drop_all_cached(self, unit: Unit) -> None:
+        """Drop what is cached about every identity, after the commit."""
+        await self._publisher.invalidate(unit, EVERY_IDENTITY)
 
     async def change_credentials(
         self,
@@ -272,7 +325,8 @@ class Identities(IdentityReader):
         with uniqueness():
             after = await self._store.update(unit, before, after)
         details = {"types": sorted(changes)}
-        change = Change(CREDENTIALS_CHANGED, after.id, actor, client_ip, changed=["credentials"], details=details)
+        changed = _with_groups(["credentials"], before, after)
+        change = Change(CREDENTIALS_CHANGED, after.id, actor, client_ip, changed=changed, details=details)
         await self._publisher.changed(unit, change, before, after, spare=spare_session)
         return after
 
@@ -300,7 +354,8 @@ class Identities(IdentityReader):
         after = self._with_credentials(before, {type: left}, _reserved(before, self._facts))
         after = await self._store.update(unit, before, after)
         action, details = "identity.credential_deleted", {"type": type}
-        change = Change(action, identity_id, actor, client_ip, changed=["credentials"], details=details)
+        changed = _with_groups(["credentials"], before, after)
+        change = Change(action, identity_id, actor, client_ip, changed=changed, details=details)
         await self._publisher.changed(unit, change, before, after)
 
     async def set_credential_config(
@@ -325,7 +380,7 @@ class Identities(IdentityReader):
         credential = replace(fresh, config=config, updated_at=now, set_at=fresh.set_since)
         after = replace(before, credentials={**before.credentials, type: credential})
         with uniqueness():
-            after = await self._store.update(unit, before, after)
+            after = await self._store.update(unit, before, after, counts=False)
         change = Change("identity.credential_set", identity_id, actor, client_ip, details={"type": type})
         await self._publisher.record(unit, change)
         if after.factors != before.factors:  # e.g. the last backup code was used
@@ -480,13 +535,26 @@ class Identities(IdentityReader):
     async def _change(
         self, unit: Unit, before: Identity, new: NewIdentity, *, actor: str, client_ip: str | None
     ) -> Identity:
-        after = self._built(new, before=before)
+        after = await self._joined(unit, self._built(new, before=before), new.groups)
         with uniqueness():
             after = await self._store.update(unit, before, after)
         changed = differences(before, after)
         change = Change("identity.updated", after.id, actor, client_ip, changed=changed, details={"changed": changed})
         await self._publisher.changed(unit, change, before, after)
         return after
+
+    async def _joined(self, unit: Unit, identity: Identity, given: GivenGroups | None) -> Identity:
+        """Return an identity in the groups that a source gives it. Those that do not exist are made."""
+        if given is None:
+            return identity
+        names, now = group_names(given), self._clock.now()
+        new = {name: text for text in given.names if (name := group_name_of(text)) not in identity.groups}
+        ids = {each.group: each.group_id for each in identity.memberships}
+        ids |= await group_store.ensure(unit, new, now=now, new_id=self._ids) if new else {}
+        if given.decides and any(name not in ids for name in names):
+            raise InvalidInput(f"There are {group_store.MOST_IN_ALL} groups; delete some before you make more.")
+        memberships = joined(identity.memberships, names, given=given, ids=ids, now=now)
+        return replace(identity, memberships=memberships)
 
     def _built(self, new: NewIdentity, *, before: Identity | None) -> Identity:
         schema = self.schemas.require(new.schema_id or (before.schema_id if before else None))
@@ -539,6 +607,16 @@ class Identities(IdentityReader):
                 "This credential cannot be opened: configure the secret in secrets.cipher it was sealed with."
             )
         return without(credential, identifier)
+
+
+def require_version(version: int, expected: Collection[int] | None) -> None:
+    """Raise `PreconditionFailed` where a version is none of those that a change was made from."""
+    if expected is not None and version not in expected:
+        raise PreconditionFailed("Read it again, and repeat your change with the 'ETag' of that answer in 'If-Match'.")
+
+
+def _with_groups(changed: Sequence[str], before: Identity, after: Identity) -> Sequence[str]:
+    return [*changed, *(["groups"] if before.groups != after.groups else [])]
 
 
 def _were_verified(identity: Identity, proven: Collection[Address]) -> bool:

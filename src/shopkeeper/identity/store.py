@@ -5,7 +5,7 @@ identifiers and addresses; `constraints.py` converts a broken constraint into an
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -37,13 +37,17 @@ from sqlalchemy.types import TypeEngine
 
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.builder import LONGEST_EXTERNAL_ID, LONGEST_TYPE
-from shopkeeper.identity.facts import FactsByType, digests_of, factors_of, facts_of
+from shopkeeper.identity.facts import FactsByType, digests_of, factors_of, facts_of, group_sources_of
+from shopkeeper.identity.group_store import touch_later
+from shopkeeper.identity.group_tables import MEMBERSHIP_COLUMNS, NAMED_MEMBERS, group_members
+from shopkeeper.identity.memberships import still_given
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.rows import (
     address_rows,
     credential_row,
     identifier_rows,
     identity_row,
+    membership_rows,
     to_credential,
     to_identity,
     to_recovery_address,
@@ -86,6 +90,7 @@ identities = Table(
     Column("locale", String(LONGEST_TAG)),
     # The credential types with a usable secret, so that the AAL of a session is computed without reading credentials.
     Column("factors", Json, nullable=False, server_default=text("'[]'")),
+    Column("version", Integer, nullable=False, server_default=text("1")),
     *_times(),
     Index(None, "state", "id"),
 )
@@ -192,14 +197,16 @@ class IdentityStore:
         if lock and unit.dialect != "sqlite":
             await unit.all(_locked(selector.condition), selector.bound)
         statement = _all_of(selector.condition, with_credentials=with_credentials)
-        rows, to_verify, to_recover, proving = by_part(await unit.all(statement, selector.bound), count=4)
+        rows, to_verify, to_recover, of_groups, proving = by_part(await unit.all(statement, selector.bound), count=5)
         verifiable, recovery, proofs = _by_owner(to_verify), _by_owner(to_recover), self._credentials(proving)
+        memberships = _by_owner(of_groups)
         return [
             to_identity(
                 row,
                 [to_verifiable_address(each) for each in verifiable.get(row.id, ())],
                 [to_recovery_address(each) for each in recovery.get(row.id, ())],
                 proofs.get(row.id, {}),
+                memberships.get(row.id, ()),
             )
             for row in rows
         ]
@@ -207,17 +214,24 @@ class IdentityStore:
     async def insert(self, unit: Unit, identity: Identity, *, identifiers_apart: bool = False) -> Identity:
         """Insert an identity with all that belongs to it, its identifiers by a statement of their own if that is
         wanted. Returns it as it is stored."""
-        stored = self._with_factors(identity)
+        stored = self._as_stored(identity)
         changes = self._changes(None, stored)
         apart = [change for change in changes if change.table is credential_identifiers and identifiers_apart]
         await write(unit, [change for change in changes if change not in apart])
         await write(unit, apart)
+        touch_later(unit, before=(), after=stored.memberships, now=stored.updated_at)
         return stored
 
-    async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
-        """Write the differences between identities read with credentials. Returns `after` as it is stored."""
-        stored = self._with_factors(after)
+    async def update(self, unit: Unit, before: Identity, after: Identity, *, counts: bool = True) -> Identity:
+        """Write the differences between identities read with credentials. Returns `after` as it is stored.
+
+        `counts` is False for what is no change of the account, such as a new hash: then its version stays.
+        """
+        stored = self._as_stored(after)
+        if counts and stored != before:
+            stored = replace(stored, version=before.version + 1)
         await write(unit, self._changes(before, stored))
+        touch_later(unit, before=before.memberships, after=stored.memberships, now=stored.updated_at)
         return stored
 
     def _changes(self, before: Identity | None, after: Identity) -> list[RowChange]:
@@ -236,6 +250,7 @@ class IdentityStore:
             verifiable_addresses: address_rows(owner, identity.verifiable_addresses),
             recovery_addresses: address_rows(owner, identity.recovery_addresses),
             identity_terms: [{"term": term, "identity_id": owner} for term in sorted(terms_of(identity.traits))],
+            group_members: membership_rows(owner, identity.memberships),
         }
 
     def _sealed(self, change: RowChange) -> RowChange:
@@ -247,8 +262,12 @@ class IdentityStore:
         rows = [{**row, "config": to_row(row["identity_id"], row["type"], row["config"])} for row in change.rows]
         return change._replace(rows=rows)
 
-    def _with_factors(self, identity: Identity) -> Identity:
-        return replace(identity, factors=factors_of(self._facts, identity.credentials))
+    def _as_stored(self, identity: Identity) -> Identity:
+        """Return the identity with what follows from its credentials: its factors, and which groups end with them."""
+        credentials = identity.credentials
+        sources = group_sources_of(self._facts, credentials.values()) if identity.memberships else ()
+        memberships = still_given(identity.memberships, sources)
+        return replace(identity, factors=factors_of(self._facts, credentials), memberships=memberships)
 
     def _credentials(self, proving: Sequence[Row[Any]]) -> Mapping[UUID, dict[str, Credential]]:
         """Return the credentials by owner and type, from their rows: one for each identifier."""
@@ -266,6 +285,19 @@ class IdentityStore:
 async def delete_identity(unit: Unit, identity_id: UUID) -> bool:
     """Delete an identity and all that refers to it. Returns whether it existed."""
     return (await unit.write(delete(identities).where(identities.c.id == identity_id))).rowcount > 0
+
+
+async def count_changes(unit: Unit, ids: Collection[UUID], *, now: datetime) -> None:
+    """Raise the version of identities that this unit has locked."""
+    changed = update(identities).where(identities.c.id.in_(list(ids)))
+    await unit.write(changed.values(version=identities.c.version + 1, updated_at=now))
+
+
+async def lock_ids(unit: Unit, ids: Collection[UUID]) -> Sequence[UUID]:
+    """Lock identities in the order of their ids until the unit ends, and return the ids of those that exist."""
+    await unit.begin()
+    chosen = select(identities.c.id).where(identities.c.id.in_(list(ids))).order_by(identities.c.id)
+    return [row.id for row in await unit.all(chosen if unit.dialect == "sqlite" else chosen.with_for_update())]
 
 
 async def set_locale(unit: Unit, identity_id: UUID, locale: str, *, unless_known: bool) -> bool:
@@ -317,20 +349,22 @@ def _all_of(condition: Condition, *, with_credentials: bool) -> CompoundSelect[A
         Part(columns_of(identities), identities, condition(identities.c.id)),
         Part(columns_of(verifiable_addresses), verifiable_addresses, condition(verifiable_addresses.c.identity_id)),
         Part(columns_of(recovery_addresses), recovery_addresses, condition(recovery_addresses.c.identity_id)),
+        Part(MEMBERSHIP_COLUMNS, NAMED_MEMBERS, condition(group_members.c.identity_id)),
         Part(of_credential, identified, condition(credentials.c.identity_id)),
     ]
     return union_of(
-        parts if with_credentials else parts[:3],
+        parts if with_credentials else parts[:4],
         _COLUMNS if with_credentials else {name: kind for name, kind in _COLUMNS.items() if name not in _OF_CREDENTIAL},
         order_by=("type", "position", "id") if with_credentials else ("position", "id"),
     )
 
 
-_OF_CREDENTIAL: Final = frozenset({"type", "config", "version", "identifier"})
+_OF_CREDENTIAL: Final = frozenset({"type", "config", "identifier"})
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     **{column.name: column.type for column in identities.c},
     **{column.name: column.type for column in verifiable_addresses.c if column.name != "id"},
     **{column.name: column.type for column in credentials.c if column.name != "identity_id"},
     "identifier": credential_identifiers.c.identifier.type,
+    **{name: column.type for name, column in MEMBERSHIP_COLUMNS.items() if name not in {"identity_id", "created_at"}},
 }
 """The name `id` is the identity's or the address's; `identity_id` is the owner's."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from shopkeeper.identity.memberships import Membership
+
 
 class Aal(StrEnum):
     """Authenticator assurance level (NIST SP 800-63B): one factor, or two."""
@@ -103,6 +105,15 @@ class Identity:
     """The language of its person; None where it is not known."""
     factors: frozenset[str] = frozenset()
     """The credential types with a usable secret. They are stored with the identity, so credentials need not be read."""
+    memberships: tuple[Membership, ...] = ()
+    """The groups that it is in, with who gave each."""
+    version: int = 1
+    """Counts its changes, so that one that was made from an older state can be refused."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of its groups, each once, in order."""
+        return tuple(sorted({each.group for each in self.memberships}))
 
     @property
     def active(self) -> bool:

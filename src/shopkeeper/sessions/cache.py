@@ -177,10 +177,7 @@ class SessionCache:
             return
         if heard.origin == self._origin:
             return
-        if EVERYTHING in heard.ids:
-            self._let_go_everything()
-        else:
-            self._let_go(heard.ids)
+        self._let_go(heard.ids)
 
     def _set_hearing(self, hearing: bool) -> None:
         self._hearing = hearing
@@ -205,6 +202,9 @@ class SessionCache:
             self._known_by.setdefault(each, set()).add(key)
 
     def _let_go(self, ids: Sequence[UUID]) -> None:
+        if EVERYTHING in ids:
+            self._let_go_everything()
+            return
         for each in ids:
             for reading in self._readings:
                 reading.announced.add(each)

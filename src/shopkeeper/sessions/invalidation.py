@@ -16,10 +16,11 @@ import structlog
 
 from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
+from shopkeeper.identity.changes import EVERY_IDENTITY
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
 CHANNEL: Final = "sessions"
-EVERYTHING: Final = UUID(int=0)
+EVERYTHING: Final = EVERY_IDENTITY
 """As an id in a message: drop all cached sessions."""
 MOST_UNSAID: Final = 10_000
 """How many unpublished ids are remembered. Above that number, everything is invalidated instead."""

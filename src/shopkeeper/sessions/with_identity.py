@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CompoundSelect, Integer, LargeBinary, Row, bindparam
 from sqlalchemy.types import TypeEngine
 
+from shopkeeper.identity.group_tables import MEMBERSHIP_COLUMNS, NAMED_MEMBERS, group_members
 from shopkeeper.identity.rows import to_identity, to_recovery_address, to_verifiable_address
 from shopkeeper.identity.store import identities, recovery_addresses, verifiable_addresses
 from shopkeeper.sessions.store import session_of, sessions
@@ -30,14 +31,14 @@ async def by_id(unit: Unit, session_id: UUID) -> Session | None:
 
 
 def _session(rows: Sequence[Row[Any]]) -> Session | None:
-    found, verifiable, recovery = by_part(rows, count=3)
+    found, verifiable, recovery, memberships = by_part(rows, count=4)
     if not found:
         return None
     [row] = found
     to_verify, to_recover = map(to_verifiable_address, verifiable), map(to_recovery_address, recovery)
     return session_of(
         row,
-        identity=to_identity(row, [*to_verify], [*to_recover], {}),
+        identity=to_identity(row, [*to_verify], [*to_recover], {}, memberships),
     )
 
 
@@ -63,6 +64,11 @@ def _statement(chosen: ColumnElement[bool]) -> CompoundSelect[Any]:
                 sessions.join(recovery_addresses, to_recover.identity_id == own.identity_id),
                 chosen,
             ),
+            Part(
+                _OF_MEMBERSHIP,
+                NAMED_MEMBERS.join(sessions, own.identity_id == group_members.c.identity_id),
+                chosen,
+            ),
         ],
         _COLUMNS,
         order_by=("position", "id"),
@@ -82,6 +88,7 @@ _OF_SESSION: Final = (
     "devices",
     "actor",
 )
+_OF_MEMBERSHIP: Final = {name: column for name, column in MEMBERSHIP_COLUMNS.items() if name != "identity_id"}
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "session_id": Id,
     "session_locale": sessions.c.locale.type,
@@ -89,6 +96,7 @@ _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     **{column.name: column.type for column in identities.c},
     **{name: verifiable_addresses.c[name].type for name in ("via", "value", "verified", "status", "verified_at")},
     "position": Integer(),
+    **{name: column.type for name, column in _OF_MEMBERSHIP.items() if name != "created_at"},
 }
 """The name `id` is the identity's or the address's."""
 
