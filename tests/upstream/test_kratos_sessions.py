@@ -74,6 +74,7 @@ REMOTE = Remote(
     "remote",
     "http://unset",
     second_factor_url="https://shop.test/self-service/login/browser?aal=aal2",
+    stores=frozenset({"default"}),
     groups_from=("metadata_public.groups", "traits.team", "traits.name", "metadata_public.none.deep"),
 )
 

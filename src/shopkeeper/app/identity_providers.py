@@ -21,6 +21,7 @@ from shopkeeper.openid.presets import PRESETS
 from shopkeeper.openid.provider import TENANT, Endpoints, Provider
 from shopkeeper.settings import Settings
 from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
+from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import SHARED_TENANTS, OidcProvider
 from shopkeeper.upstream.kept_tokens import KeptTokens
 from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
@@ -99,10 +100,28 @@ async def build_identity_providers(
     asked += [identity_provider_of(section) for _, section in sections if section.sign_in]
     built = [await _built(index, section, infrastructure, schemas, asked) for index, section in sections]
     rules = {each.section.id: _provisioning_rules(each) for each in built}
+    for index, server in enumerate(infrastructure.settings.providers):
+        if isinstance(server, KratosProvider):
+            rules[server.id] = await _rules_of_session_server(index, server, infrastructure, schemas)
     return IdentityProviders(
         oidc=built,
         social=[SocialProvider(each.client, each.mapper) for each in built if each.section.sign_in],
         provisioning=Provisioning(database=infrastructure.database, identities=identities, rules=rules),
+    )
+
+
+async def _rules_of_session_server(
+    index: int, section: KratosProvider, infrastructure: Infrastructure, schemas: Schemas
+) -> ProvisioningRules:
+    try:
+        mapper = await build_mapper(section.provisioning.mapper_url, infrastructure, schemas, provider=section.id)
+    except MapperUnusable as unusable:
+        raise IdentityProviderUnusable(index, section, "provisioning.mapper_url", str(unusable)) from unusable
+    return ProvisioningRules(
+        create=section.provisioning.create,
+        mapper=mapper,
+        schema_id=section.provisioning.schema_id,
+        issuer=section.issuer,
     )
 
 

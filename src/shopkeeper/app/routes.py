@@ -134,6 +134,7 @@ def build_authenticator(
             visits=sources.visits,
             bearers=sources.bearers,
             vouching=sources.vouching,
+            elsewhere=sources.elsewhere,
         ),
         cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
@@ -141,6 +142,7 @@ def build_authenticator(
         own_origin=own_origin(settings),
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
+        cookie_elsewhere=sources.cookie_elsewhere,
     )
 
 

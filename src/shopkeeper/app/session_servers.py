@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.http.remote_answers import RemoteAddresses
-from shopkeeper.http.remote_cookies import RemoteCookies
+from shopkeeper.http.remote_cookies import CookiesElsewhere, RemoteCookies
 from shopkeeper.http.remote_selfservice import RemoteServer
 from shopkeeper.openid.calls import Limits, ProviderCalls
+from shopkeeper.sessions.service import TOKEN_PREFIX
+from shopkeeper.settings import Settings
 from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.upstream.kratos import KratosSessions, Remote
+from shopkeeper.upstream.kratos_by_store import KratosSessionsByStore
 from shopkeeper.upstream.remote_answers import RemoteAnswers
 
 PLACES = 50
@@ -23,6 +27,17 @@ class SessionServers:
 
     servers: Mapping[str, RemoteServer]
     answers: RemoteAnswers
+
+    @property
+    def elsewhere(self) -> KratosSessionsByStore:
+        """The sessions by the stores that take them."""
+        return KratosSessionsByStore(self.sessions)
+
+    @property
+    def cookies(self) -> CookiesElsewhere:
+        """Their session cookies in requests."""
+        servers = [(server.sessions.remote, server.cookies) for server in self.servers.values()]
+        return CookiesElsewhere(servers, own_prefix=TOKEN_PREFIX)
 
     @property
     def sessions(self) -> Mapping[str, KratosSessions]:
@@ -59,17 +74,30 @@ def _server(section: KratosProvider, infrastructure: Infrastructure, answers: Re
     )
 
 
+def _fronts(section: KratosProvider, settings: Settings) -> frozenset[str]:
+    """Return the ids of the fronts that take a server's sessions: those that name it, unless the settings list others.
+
+    Stores with `own` take none by themselves: every session of theirs that has ended would be asked for there.
+    """
+    if section.stores:
+        return fronts_of(section, settings)
+    naming = tuple(store.id for store in settings.stores if store.provider == section.id)
+    return fronts_of(section.model_copy(update={"stores": naming}), settings) if naming else frozenset()
+
+
 def _remote(section: KratosProvider, infrastructure: Infrastructure) -> Remote:
-    public_url = section.public_url.rstrip("/")
     by_us = section.self_service != "off"
     return Remote(
         id=section.id,
-        public_url=public_url,
+        public_url=section.issuer,
         cookie=section.cookie,
         token_prefix=section.token_prefix,
         required_aal=section.required_aal,
         cache_for=section.cache_for,
         deadline=section.deadline,
         groups_from=section.groups_from,
-        second_factor_url=(f"{infrastructure.base_url if by_us else public_url}/self-service/login/browser?aal=aal2"),
+        stores=_fronts(section, infrastructure.settings),
+        second_factor_url=(
+            f"{infrastructure.base_url if by_us else section.issuer}/self-service/login/browser?aal=aal2"
+        ),
     )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.oauth import OAuth
+from shopkeeper.http.authentication import CookieElsewhereOf
 from shopkeeper.oauth.access_token_source import AccessTokenSource
-from shopkeeper.sessions.principal import Vouching
+from shopkeeper.sessions.principal import SessionsElsewhere, Vouching
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource, VisitTokens
 
 SESSION, VISIT, ACCESS = "session", "visit", "access"
@@ -27,6 +28,8 @@ class TokenSources:
         access: access tokens of our own.
         providers: the tokens of identity providers, by the provider's id.
         vouching: finds the identities of the subjects of identity providers.
+        elsewhere: the sessions that other servers keep, by the stores that take them.
+        cookie_elsewhere: finds the cookies of such sessions.
     """
 
     sessions: SessionTokens
@@ -34,6 +37,8 @@ class TokenSources:
     access: AccessTokenSource
     providers: Mapping[str, TokenSource] = field(default_factory=dict)
     vouching: Vouching | None = None
+    elsewhere: SessionsElsewhere | None = None
+    cookie_elsewhere: CookieElsewhereOf | None = None
 
     @property
     def own(self) -> Mapping[str, TokenSource]:
@@ -53,6 +58,8 @@ def build_token_sources(infrastructure: Infrastructure, accounts: Accounts, oaut
         sessions=SessionTokens(accounts.sessions),
         visits=VisitTokens(accounts.sealed, goes_on=goes_on),
         access=oauth.access_tokens,
-        providers=accounts.identity_providers.sources,
+        providers={**accounts.identity_providers.sources, **accounts.session_servers.sessions},
         vouching=accounts.identity_providers.provisioning,
+        elsewhere=accounts.session_servers.elsewhere,
+        cookie_elsewhere=accounts.session_servers.cookies,
     )

@@ -4,7 +4,7 @@ The headers that identify a caller are read once, in one pass, and cached with t
 token that several functions need is resolved once.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from shopkeeper.languages.choice import LANGUAGE_PARAMETER, SOURCE, offered, pre
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
-from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver
+from shopkeeper.sessions.principal import CookieElsewhere, KnownSessions, PresentedTokens, PrincipalResolver
 from shopkeeper.sessions.values import Principal, Session
 
 _KEPT_AS = "shopkeeper.credentials"
@@ -34,6 +34,10 @@ _LANGUAGE = b"accept-language"
 _READ = frozenset({_COOKIE, _SESSION_TOKEN, _LANGUAGE, b"authorization", b"host", b"content-type"}) | _OF_THE_PAGE
 _MAY_CALL = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE, Sender.PROGRAM})
 """Whose requests may rely on cookies without a token against forgery."""
+
+
+CookieElsewhereOf = Callable[[Cookies, str], CookieElsewhere | None]
+"""Returns the session cookie of the session server of a store, by the store's id."""
 
 
 class RequestCredentials:
@@ -99,6 +103,7 @@ class RequestAuthenticator:
     """Determines the caller of a request, the client, and the store.
 
     `trusted_origins` are the origins whose pages may use our cookies; `own_origin` is the origin of our own pages.
+    `cookie_elsewhere` finds the session cookie of a store's session server.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class RequestAuthenticator:
         own_origin: str,
         store_header: str,
         tenant_header: str,
+        cookie_elsewhere: CookieElsewhereOf | None = None,
     ) -> None:
         self._stores = stores
         self._resolver = resolver
@@ -119,6 +125,7 @@ class RequestAuthenticator:
         self._trusted_proxies = trusted_proxies
         self._trusted_origins = trusted_origins
         self._own_origin = own_origin
+        self._cookie_elsewhere = cookie_elsewhere
         self._store_header = store_header.lower().encode()
         self._tenant_header = tenant_header.lower().encode()
         self._read = _READ | {self._store_header, self._tenant_header}
@@ -337,6 +344,7 @@ class RequestAuthenticator:
             session_cookies=cookies.get(self._cookies.session_name, ()),
             bearer=credentials.bearer,
             visit_cookies=self._cookies.visits_in(cookies, store=store.id) if store else (),
+            cookie_elsewhere=self._cookie_elsewhere(cookies, store.id) if store and self._cookie_elsewhere else None,
         )
 
     async def _session(

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shopkeeper.http.cookies import Cookies
+from shopkeeper.sessions.principal import CookieElsewhere
+from shopkeeper.upstream.kratos import Remote
 
 MOST_LINES: Final = 20
 """`Set-Cookie` lines of one response that are passed on."""
@@ -77,3 +79,33 @@ class RemoteCookies:
         # Browsers refuse SameSite=None without Secure.
         parts.append(f"SameSite={same_site if self._secure or same_site != 'None' else 'Lax'}")
         return "; ".join(parts)
+
+
+class CookiesElsewhere:
+    """Finds the session cookie of a store's session server: one that was passed on, or one of a domain that both share.
+
+    Args:
+        servers: the session servers that stores take, with their cookies, in the order of the settings.
+        own_prefix: what our own session tokens begin with. A cookie with such a value is a session of ours that has
+            ended, unless the server's tokens begin alike, and is not shown to the server.
+    """
+
+    def __init__(self, servers: Sequence[tuple[Remote, RemoteCookies]], *, own_prefix: str) -> None:
+        self._servers, self._own_prefix = servers, own_prefix
+
+    def __call__(self, cookies: Cookies, store: str) -> CookieElsewhere | None:
+        """Return the cookie; None where there is none, or several of which it is unknown which one is meant."""
+        for remote, renamed in self._servers:
+            if store not in remote.stores:
+                continue
+            passed_on = [pair for pair in renamed.sent(cookies) if remote.names(pair[0])]
+            found = passed_on or list(self._shared(remote, cookies))
+            if len(found) == 1:
+                return CookieElsewhere(remote.id, *found[0])
+        return None
+
+    def _shared(self, remote: Remote, cookies: Cookies) -> Iterator[tuple[str, str]]:
+        like_ours = remote.token_prefix == self._own_prefix
+        for name, values in cookies.items():
+            if remote.names(name):
+                yield from ((name, each) for each in values if like_ours or not each.startswith(self._own_prefix))

@@ -1,8 +1,9 @@
 """Resolves the principal of a request, once, from the tokens that it presents.
 
-    X-Session-Token   a session, or the request is refused
+    X-Session-Token   a session, of ours or of the store's session server, or the request is refused
     Bearer            a session, an anonymous visit or a subject of another issuer, or the request is refused
     session cookie    a session; ignored where it is not valid, as browsers keep cookies longer than sessions live
+    its cookies       a session of the store's session server; ignored where it is not valid
     visit cookie      an anonymous visit; ignored where it is not valid
     none of these     an unknown caller
 
@@ -34,6 +35,14 @@ KnownSessions = dict[str, CachedSession | None]
 """The sessions of a request's tokens, so that each token is resolved once."""
 
 
+class CookieElsewhere(NamedTuple):
+    """A session cookie of a session server, by the id of its provider, under the name that the server gave it."""
+
+    server: str
+    name: str
+    value: str
+
+
 class PresentedTokens(NamedTuple):
     """The tokens of a request, by their place; an empty text counts as `None`. A cookie can have several values."""
 
@@ -41,6 +50,7 @@ class PresentedTokens(NamedTuple):
     session_cookies: Sequence[str] = ()
     bearer: str | None = None
     visit_cookies: Sequence[str] = ()
+    cookie_elsewhere: CookieElsewhere | None = None
 
     @property
     def on_purpose(self) -> str | None:
@@ -50,7 +60,7 @@ class PresentedTokens(NamedTuple):
     @property
     def by_cookie(self) -> bool:
         """Whether there is a token in a cookie, which a browser sends automatically."""
-        return any(self.session_cookies) or any(self.visit_cookies)
+        return any(self.session_cookies) or any(self.visit_cookies) or self.cookie_elsewhere is not None
 
 
 def tokens_of(presented: PresentedTokens) -> Sequence[Sequence[str]]:
@@ -78,6 +88,22 @@ class Vouching(Protocol):
         ...
 
 
+class SessionsElsewhere(Protocol):
+    """The sessions that other servers keep for stores of ours."""
+
+    def takes(self, token: str, store: str) -> bool:
+        """Whether a session server of the store has tokens of this form. No I/O."""
+        ...
+
+    async def verify(self, token: str, store: str) -> External:
+        """Return the subject of a session. Raises `TokenInvalid`, `SecondFactorRequired`, or that it is unknown."""
+        ...
+
+    async def verify_cookie(self, cookie: CookieElsewhere) -> External:
+        """Return the subject of a session cookie. Raises as `verify` does."""
+        ...
+
+
 class PrincipalResolver:
     """Resolves the tokens of a request to a principal.
 
@@ -86,6 +112,7 @@ class PrincipalResolver:
         visits: verifies anonymous visits, from the visit cookies.
         bearers: the token sources for bearers; the first that recognises one decides.
         vouching: finds the identities of other issuers' subjects, where such tokens are among the bearers.
+        elsewhere: the sessions that other servers keep; a token that is a session of ours is not shown to them.
 
     Resolved tokens are stored in `known`, for further questions about the same request.
     """
@@ -97,9 +124,10 @@ class PrincipalResolver:
         visits: TokenSource,
         bearers: Sequence[TokenSource],
         vouching: Vouching | None = None,
+        elsewhere: SessionsElsewhere | None = None,
     ) -> None:
         self._sessions, self._visits, self._bearers = sessions, visits, tuple(bearers)
-        self._vouching = vouching
+        self._vouching, self._elsewhere = vouching, elsewhere
 
     async def session(
         self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
@@ -184,6 +212,10 @@ class PrincipalResolver:
         session = await self._meant(presented.session_cookies, store, known)
         if session is not None:
             return _customer(session[1], place, by_cookie=True)
+        if presented.cookie_elsewhere is not None:
+            principal = await self._by_cookie_elsewhere(presented.cookie_elsewhere, place)
+            if principal is not None:
+                return principal
         visit = await self._visit_meant(presented.visit_cookies, store)
         if visit is not None:
             return _guest(visit[1], place, by_cookie=True)
@@ -211,6 +243,8 @@ class PrincipalResolver:
 
     async def _by_session(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
         cached = await self._resolved(token, known)
+        if cached is None and self._elsewhere is not None and self._elsewhere.takes(token, place.store):
+            return await self._vouched_for(await self._elsewhere.verify(token, place.store), token, place)
         if cached is None:
             raise SessionEnded if self._sessions.recognises(token) else TokenInvalid
         if not cached.session.at_home_in(place.store):
@@ -218,15 +252,35 @@ class PrincipalResolver:
         return _customer(cached, place)
 
     async def _by_bearer(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
+        if self._elsewhere is not None and self._elsewhere.takes(token, place.store):
+            return await self._by_session(token, place, known)
         source = source_of(self._bearers, token)
         if source is self._sessions:
             return await self._by_session(token, place, known)
         verified = await source.verify(token, place.store)
-        if isinstance(verified, External) and self._vouching is not None:
-            return _vouched(await self._vouching.identity_of(verified, token=token, client=place.client), place)
+        if isinstance(verified, External):
+            return await self._vouched_for(verified, token, place)
         if not isinstance(verified, AnonymousVisit):
             raise TokenInvalid
         return _guest(verified, place)
+
+    async def _by_cookie_elsewhere(self, cookie: CookieElsewhere, place: _Place) -> Principal | None:
+        """Return the customer of a session server's cookie; None where it is not valid."""
+        if self._elsewhere is None:
+            return None
+        try:
+            external = await self._elsewhere.verify_cookie(cookie)
+        except TokenInvalid:
+            return None
+        return await self._vouched_for(external, "", place, by_cookie=True)
+
+    async def _vouched_for(
+        self, external: External, token: str, place: _Place, *, by_cookie: bool = False
+    ) -> Principal:
+        if self._vouching is None:
+            raise TokenInvalid
+        identity = await self._vouching.identity_of(external, token=token, client=place.client)
+        return _vouched(identity, place, by_cookie=by_cookie)
 
     async def _visit(self, token: str, store: str | None) -> AnonymousVisit | None:
         if not self._visits.recognises(token):
@@ -265,13 +319,14 @@ def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) 
     )
 
 
-def _vouched(identity: Identity, place: _Place) -> Principal:
+def _vouched(identity: Identity, place: _Place, *, by_cookie: bool = False) -> Principal:
     return Principal(
         kind=PrincipalKind.CUSTOMER,
         subject=str(identity.id),
         store=place.store,
         client=place.client,
         vouched=identity,
+        by_cookie=by_cookie,
     )
 
 

@@ -46,6 +46,6 @@ class IdentityProviderSection(Section):
         default=(),
         max_length=500,
         description="The stores, or `store@tenant`, that take its tokens; unset, those that name it as their "
-        "`provider`, and those with `own`",
+        "`provider`, and, of kind `oidc`, those with `own`",
     )
     provisioning: Provisioning = Provisioning()

@@ -90,3 +90,8 @@ class KratosProvider(IdentityProviderSection):
     def address(self) -> str | None:
         """Where the server is."""
         return self.public_url
+
+    @property
+    def issuer(self) -> str:
+        """The issuer of its identities: its public address without a slash at the end."""
+        return self.public_url.rstrip("/")

@@ -40,6 +40,7 @@ class Remote:
         cookie: the name of its session cookie; a star at the end stands for any further characters.
         cache_for: the longest time that its answers are cached.
         deadline: the longest time that an answer is waited for.
+        stores: the ids of the fronts that take its sessions.
         second_factor_url: where a browser gives a second factor.
     """
 
@@ -51,6 +52,7 @@ class Remote:
     cache_for: timedelta = timedelta(seconds=10)
     deadline: timedelta = timedelta(seconds=3)
     groups_from: tuple[str, ...] = ()
+    stores: frozenset[str] = frozenset()
     second_factor_url: str = ""
 
     def names(self, cookie: str) -> bool:
@@ -85,14 +87,14 @@ class KratosSessions:
         )
 
     async def verify(self, token: str, store: str | None) -> External:
-        """Return the subject of a session token. The caller has chosen the server by the store.
+        """Return the subject of a session token, in a store, or in any where `store` is None.
 
         Raises:
             SessionEnded: the server does not know the session, or it has ended. A `TokenInvalid`.
             SecondFactorRequired: the session needs a second factor.
             SessionServerUnavailable: there is no usable answer.
         """
-        if not self.recognises(token):
+        if not self.recognises(token) or (store is not None and store not in self.remote.stores):
             raise TokenInvalid
         return await self._ask(_key(self.remote, "token", token), {"X-Session-Token": token})
 
