@@ -140,7 +140,7 @@ class ClientAuthentication:
         """Require one audience, and ours: an assertion for several servers could be used by one at another."""
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if len(audiences) != 1 or audiences[0] not in self._audiences:
+        if len(audiences) != 1 or not isinstance(audiences[0], str) or audiences[0] not in self._audiences:
             raise TokenRefused("The assertion is for another server.", cause="audience")
 
 
