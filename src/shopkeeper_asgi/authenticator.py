@@ -19,7 +19,7 @@ from shopkeeper_asgi.background import Background
 from shopkeeper_asgi.cache import Clock, UserCache, Verified
 from shopkeeper_asgi.credentials import HEADERS, Credential, CredentialReader, Header
 from shopkeeper_asgi.errors import AuthenticationFailed, ProviderUnavailable, TokenInvalid
-from shopkeeper_asgi.http import HttpClient, checked_url
+from shopkeeper_asgi.http_client import HttpClient, checked_url
 from shopkeeper_asgi.modes import Mode, TokenVerifier
 from shopkeeper_asgi.user import User
 

@@ -9,7 +9,7 @@ from shopkeeper_asgi.cache import Clock, Verified
 from shopkeeper_asgi.claims import audiences, number, user_of
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import TokenInvalid
-from shopkeeper_asgi.http import HttpClient, checked_url
+from shopkeeper_asgi.http_client import HttpClient, checked_url
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ except ImportError as missing:  # pragma: no cover - the test of the wheel sees 
     raise ImportError("The mode `jwt` needs further packages: pip install 'shopkeeper-asgi[jwt]'") from missing
 
 from shopkeeper_asgi.errors import ProviderUnavailable
-from shopkeeper_asgi.http import HttpClient, checked_url
+from shopkeeper_asgi.http_client import HttpClient, checked_url
 
 MAX_KEYS: Final = 64
 RSA_BITS: Final = range(2048, 8193)

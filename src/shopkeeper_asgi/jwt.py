@@ -13,7 +13,7 @@ from shopkeeper_asgi.cache import Clock, Verified
 from shopkeeper_asgi.claims import audiences, number, user_of
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import TokenInvalid
-from shopkeeper_asgi.http import HttpClient, checked_url, parse_object
+from shopkeeper_asgi.http_client import HttpClient, checked_url, parse_object
 from shopkeeper_asgi.jwks import ALGORITHMS, LONGEST_KID, KeySource, PublicKey
 
 from joserfc.errors import JoseError  # isort: skip - `jwks` says which packages are missing

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from shopkeeper_asgi.cache import Clock, Verified
 from shopkeeper_asgi.credentials import Credential
-from shopkeeper_asgi.http import HttpClient
+from shopkeeper_asgi.http_client import HttpClient
 
 
 class TokenVerifier(Protocol):

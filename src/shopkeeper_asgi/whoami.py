@@ -8,7 +8,7 @@ from typing import Any, Final
 from shopkeeper_asgi.cache import Clock, Verified
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import AccessDenied, AuthenticationFailed, SecondFactorRequired, TokenInvalid
-from shopkeeper_asgi.http import Answer, HttpClient, checked_url, sentence
+from shopkeeper_asgi.http_client import Answer, HttpClient, checked_url, sentence
 from shopkeeper_asgi.user import User, frozen
 
 COOKIE: Final = "ory_kratos_session"
