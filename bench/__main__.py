@@ -25,6 +25,7 @@ from bench.growth import growth
 from bench.guests import begun_cart, login, refresh
 from bench.hot import anonymous, cart, customer, page, whoami
 from bench.load import CONNECTIONS, require_wrk
+from bench.middleware import middleware
 from bench.outcome import Missing, Row, Unmeasured
 from bench.results import LATEST, Results, load, save
 from bench.revoking import revocation
@@ -49,6 +50,7 @@ MEASURES: Mapping[str, Measure] = {
     "revocation": revocation,
     "statements": statements,
     "social": social,
+    "middleware": middleware,
     "search": search,
 }
 ON_DEMAND: Mapping[str, Measure] = {"growth": growth}

@@ -94,14 +94,14 @@ def _against_bare(
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class Window:
     """The figures of one window, and the microseconds of CPU time that the server spent on each answer."""
 
     figures: Figures
     work: float
 
 
-def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple[_Window, ...]]:
+def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple[Window, ...]]:
     """Run windows of each in turn, after a second of each that does not count."""
     run.tell(f"{what}: warming up")
     for server, request in asked * run.options.warm_ups:
@@ -109,15 +109,15 @@ def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple
     windows = []
     for number in range(run.options.rounds):
         run.tell(f"{what}: window {number + 1} of {run.options.rounds}, {CONNECTIONS} connections")
-        windows.append(tuple(_window(run, server, request) for server, request in asked))
+        windows.append(tuple(window(run, server, request) for server, request in asked))
         run.shop.server.forget_log()
     return windows
 
 
-def _window(run: Run, server: Running, request: Request) -> _Window:
+def window(run: Run, server: Running, request: Request) -> Window:
     process = psutil.Process(server.pid)
     before = process.cpu_times()
     figures = send(server.url, request, seconds=run.options.seconds)
     after = process.cpu_times()
     worked = after.user - before.user + after.system - before.system
-    return _Window(figures, worked / (figures.per_second * run.options.seconds) * 1e6)
+    return Window(figures, worked / (figures.per_second * run.options.seconds) * 1e6)

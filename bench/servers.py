@@ -65,6 +65,17 @@ def bare(size: int, *, folder: Path, kind: str = "route") -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def protected(folder: Path) -> Iterator[Running]:
+    """Run the server of `bench/protected.py`."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.protected", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    log = folder / "protected.log"
+    with _running(command, address, admin=("", ""), ready="/token", environ={}, log=log) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def shopkeeper(
     folder: Path, *, dsn: str, environ: Mapping[str, str] | None = None, config: Path | None = None
 ) -> Iterator[Running]:

@@ -38,6 +38,7 @@ ROWS = [
     "social sign-in",
     "social sign-in, our CPU",
     *(f"statements: social sign-in, {name}" for name in DATABASES),
+    "middleware, a token verified before",
     "admin: the first pages",
     "admin: pages at nine tenths",
     "admin: inactive ones, of which there are none",

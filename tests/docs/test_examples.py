@@ -46,6 +46,7 @@ NOT_RUN: list[str] = [
     "docs/howto/production.md: for nginx",
     "docs/howto/production.md: for nginx",
     "docs/howto/production.md: for Kubernetes",
+    "docs/howto/protect-a-fastapi-route.md: it installs packages",
     "docs/howto/provider-sign-out.md: for the pages of your shop",
     "docs/howto/sessions-as-jwt.md: a part of the configuration",
     "docs/howto/sessions-as-jwt.md: it needs the configuration above",
@@ -67,6 +68,7 @@ NOT_RUN: list[str] = [
     "examples/express-shop/README.md: it installs packages and starts the backend that the steps below are tried with",
     "examples/fastapi-shop/README.md: it starts the server that the examples are read against",
     "examples/fastapi-shop/README.md: it installs packages and starts the backend that the steps below are tried with",
+    "src/shopkeeper_asgi/README.md: it installs the package",
 ]
 """Every block of every page that is not run, with its reason. Add one only where running it is impossible here."""
 
