@@ -65,9 +65,18 @@ async def test_the_metadata_say_what_is_there(opening: Opening, sqlite_dsn: str)
         assert "authorization_endpoint" not in document
         keys = (await http.get(document["jwks_uri"])).json()["keys"]
         assert keys
+        assert {"client_credentials", "refresh_token"} < set(document["grant_types_supported"])
         endpoints = [value for name, value in document.items() if name.endswith("_endpoint")]
+        assert len(endpoints) == 3
         for address in endpoints:
             assert (await http.post(address)).status_code not in {404, 405}, address
+
+
+async def test_introspection_that_is_off_is_not_told_of(opening: Opening, sqlite_dsn: str) -> None:
+    for settings, told in (({"path": "/tokens"}, f"{ADDRESS}/tokens"), ({"enabled": False}, None)):
+        async with opening(sqlite_dsn, introspection=settings) as scene:
+            http = await scene.native()
+            assert (await http.get(METADATA)).json().get("introspection_endpoint") == told
 
 
 async def test_an_issuer_with_a_path_is_found_behind_the_well_known_name(opening: Opening, sqlite_dsn: str) -> None:

@@ -1,6 +1,6 @@
 """Build introspection: its callers, its sources, and what finds the local identities of external subjects."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
@@ -11,6 +11,7 @@ from shopkeeper.credentials.linked_providers import OIDC, account_digest
 from shopkeeper.http.introspection import IntrospectionEndpoint
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.identity.values import Identity
+from shopkeeper.jose.algorithms import ASYMMETRIC
 from shopkeeper.jose.keys import KeySet
 from shopkeeper.oauth.client_authentication import ClientAuthentication
 from shopkeeper.oauth.clients import ClientCredentials
@@ -115,3 +116,16 @@ def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> Identity
         return found[0] if found else None
 
     return identity_of
+
+
+def introspection_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
+    """Return the members of the server's metadata about introspection (RFC 8414 section 2, RFC 9701 section 7)."""
+    settings = infrastructure.settings
+    if not settings.introspection.enabled:
+        return {}
+    return {
+        "introspection_endpoint": f"{infrastructure.base_url}{settings.introspection.path}",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt", "Bearer"],
+        "introspection_endpoint_auth_signing_alg_values_supported": sorted(ASYMMETRIC),
+        "introspection_signing_alg_values_supported": [settings.tokens.signing.algorithm],
+    }

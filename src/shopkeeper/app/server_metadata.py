@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.introspection import introspection_metadata
 from shopkeeper.app.oauth import oauth_metadata
 
 Feature = Callable[[Infrastructure], Mapping[str, object]]
 """Returns the members of the metadata that a feature adds; none where it is switched off."""
 
-FEATURES: Final[Sequence[Feature]] = (oauth_metadata,)
+FEATURES: Final[Sequence[Feature]] = (oauth_metadata, introspection_metadata)
 
 
 def build_server_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
