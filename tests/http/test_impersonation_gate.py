@@ -94,6 +94,8 @@ class TestEveryRoute:
         answer = await browser.get("/self-service/settings/browser", follow_redirects=True)
         assert answer.status_code == 403
         assert "This is not possible while you act for a customer" in answer.text
+        assert "End support access" in answer.text
+        assert "/self-service/login/browser" not in answer.text
 
 
 class TestGraphQL:

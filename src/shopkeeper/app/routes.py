@@ -266,7 +266,7 @@ def build_public(
     if impersonations is not None:
         gate = ImpersonationGate(
             authenticator=authenticator,
-            page=pages.refused,
+            page=pages.refused_to_agent,
             shapes={"/signin": lambda request, refusal: client_refusal(refusal, language=SOURCE)},
         )
         routes = gate.guard(routes)

@@ -5,7 +5,7 @@ can forget it. What a session must not change is refused once more where it is c
 has a list of its own (`graphql/access.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -51,6 +51,8 @@ OPEN_TO_AGENTS: Final[Mapping[str, frozenset[str]]] = {
 """The routes that agents may use, with their methods. `/sessions/whoami` is answered ahead of all routes."""
 Answer = Callable[[Request, Refusal], Response]
 """Answers a refusal in the shape that the clients of a route read."""
+Page = Callable[[Request, Refusal], Awaitable[Response]]
+"""Answers a refusal by a page."""
 
 
 class ImpersonationGate:
@@ -62,7 +64,7 @@ class ImpersonationGate:
         shapes: answers those of some paths in another shape than the router does.
     """
 
-    def __init__(self, *, authenticator: RequestAuthenticator, page: Answer, shapes: Mapping[str, Answer]) -> None:
+    def __init__(self, *, authenticator: RequestAuthenticator, page: Page, shapes: Mapping[str, Answer]) -> None:
         self._authenticator, self._page, self._shapes = authenticator, page, shapes
 
     def guard(self, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
@@ -81,9 +83,7 @@ class ImpersonationGate:
 class _Guarded:
     """An endpoint that agents may not use."""
 
-    def __init__(
-        self, app: ASGIApp, authenticator: RequestAuthenticator, *, page: Answer, shape: Answer | None
-    ) -> None:
+    def __init__(self, app: ASGIApp, authenticator: RequestAuthenticator, *, page: Page, shape: Answer | None) -> None:
         self._app, self._authenticator, self._page, self._shape = app, authenticator, page, shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +95,6 @@ class _Guarded:
         if self._shape is not None:
             await self._shape(request, refusal)(scope, receive, send)
         elif "text/html" in request.headers.get("accept", "") and not prefers_json(request.headers):
-            await self._page(request, refusal)(scope, receive, send)
+            await (await self._page(request, refusal))(scope, receive, send)
         else:
             raise refusal

@@ -124,10 +124,10 @@ class PageLayout:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def refused(self, request: Request, refusal: Refusal) -> Response:
-        """Render a refusal as a page."""
+    def refused(self, request: Request, refusal: Refusal, *, caller: Caller | None = None) -> Response:
+        """Render a refusal as a page, which knows its reader only where the caller is given."""
         problem = Problem(refusal.status, refusal.code, refusal.sentence, refusal.wording)
-        answer = self.answer(request, "error", {"problem": problem}, status=refusal.status)
+        answer = self.answer(request, "error", {"problem": problem}, caller=caller, status=refusal.status)
         answer.headers.update(refusal.headers)
         return answer
 

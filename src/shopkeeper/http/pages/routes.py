@@ -181,6 +181,14 @@ class PageRoutes:
             answer = self._layout.refused(request, refusal)
         return self._layout.remembering(request, answer)
 
+    async def refused_to_agent(self, request: Request, refusal: Refusal) -> Response:
+        """Render a refusal for an agent who acts as a customer: the page has the button that ends it."""
+        caller, cookie = await self._layout.caller(request)
+        answer = self._layout.refused(request, refusal, caller=caller)
+        if cookie:
+            answer.headers.append("Set-Cookie", cookie)
+        return self._layout.remembering(request, answer)
+
     async def _first(self, request: Request) -> Response:
         caller, _ = await self._layout.caller(request)
         return self._layout.answer(request, self._first_page, {}, caller=caller)
