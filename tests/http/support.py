@@ -79,11 +79,11 @@ async def follow(browser: Browser, link: str) -> httpx2.Response:
     return await browser.post("/impersonation", data=fields, headers=OWN_PAGE)
 
 
-def settings(*, agents: list[str], further: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def settings(*, further: Mapping[str, Any] | None = None, **impersonation: Any) -> dict[str, Any]:
     tool = {"id": "tool", "hash": hashlib.sha256(TOOL.encode()).hexdigest(), "scopes": ["impersonate"]}
     return {
         "admin": {"api_keys": [KEY, tool]},
-        "impersonation": {"enabled": True, "agents": agents, **changes},
+        "impersonation": {"enabled": True, **impersonation},
         **(further or {}),
     }
 
@@ -96,7 +96,7 @@ async def open_shop(
     at_first = {name: value for name, value in (further or {}).items() if name not in {"admin", "impersonation"}}
     async with opened(dsn, folder, clock, settings=at_first) as before:
         agent = await Person.register(before, "agent")
-    chosen = settings(agents=[agent.id], further=further, **changes)
+    chosen = settings(further=further, **{"agents": [agent.id], **changes})
     async with opened(dsn, folder, clock, settings=chosen) as scene:
         customer = await Person.register(scene, "ada")
         yield Shop(scene, agent, customer, await scene.admin(key=TOOL))

@@ -294,6 +294,34 @@ class TestWhoMay:
             assert (await without.whoami(token)).status_code == 401
 
 
+class TestGroups:
+    async def test_a_member_of_a_group_of_agents_acts_while_in_it(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with open_shop(dsn, tmp_path, clock, agents=[], agent_groups=["Support"]) as shop:
+            assert (await shop.start()).status_code == 403
+            admin = await shop.scene.admin()
+            group = (await admin.post("/admin/groups", json={"name": "support"})).json()["id"]
+            member = f"/admin/groups/{group}/members/{shop.agent.id}"
+            assert (await admin.put(member)).status_code < 300
+            started = await shop.started()
+            assert (await shop.whoami(started["session_token"])).status_code == 200
+            assert (await shop.start(whom=shop.agent.id)).status_code == 403
+            assert (await admin.delete(member)).status_code == 204
+            assert (await shop.whoami(started["session_token"])).status_code == 401
+
+    async def test_a_member_of_a_protected_group_is_never_impersonated(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with open_shop(sqlite_dsn, tmp_path, clock, protected_groups=["vip"]) as shop:
+            admin = await shop.scene.admin()
+            group = (await admin.post("/admin/groups", json={"name": "vip"})).json()["id"]
+            await admin.put(f"/admin/groups/{group}/members/{shop.customer.id}")
+            answer = await shop.start()
+            assert (answer.status_code, answer.headers["x-error-code"]) == (403, "impersonation_refused")
+            assert "protected_groups" in answer.text
+
+
 class TestStores:
     async def test_it_counts_in_its_own_store_only(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
         stores = {"stores": [{"id": "fruit"}, {"id": "books"}], "default_store": "fruit"}

@@ -25,12 +25,13 @@ from shopkeeper.flows import registrants
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.changes import AccessListener, Listener
 from shopkeeper.identity.facts import CredentialFacts, FactsByType, types_from_traits
+from shopkeeper.identity.group_names import group_name_of
 from shopkeeper.identity.groups import Groups
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
-from shopkeeper.sessions.acting import Acting
+from shopkeeper.sessions.acting import Acting, Agents
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.queries import Render
@@ -243,6 +244,11 @@ def _acting(infrastructure: Infrastructure) -> Acting | None:
         infrastructure.audit,
         infrastructure.tally,
         keys=frozenset(keys or (["dev"] if settings.dev and not settings.admin.api_keys else [])),
+        agents=Agents(
+            ids=frozenset(settings.impersonation.agents),
+            groups=frozenset(map(group_name_of, settings.impersonation.agent_groups)),
+            named=settings.impersonation.named_agents,
+        ),
     )
 
 

@@ -1,12 +1,10 @@
 """Build impersonation: what looks an agent's session up, and what starts one."""
 
-from collections.abc import Collection
-from uuid import UUID
-
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.crypto import KeyRing
+from shopkeeper.identity.group_names import group_name_of
 from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
@@ -29,13 +27,10 @@ def build_impersonations(infrastructure: Infrastructure, accounts: Accounts) -> 
         acting=accounts.acting,
         rules=ImpersonationRules(
             lifespan=chosen.lifespan,
-            agents=frozenset[UUID](chosen.agents),
-            agent_groups=frozenset(chosen.agent_groups),
-            protected_groups=frozenset(chosen.protected_groups),
-            named_agents=chosen.named_agents,
+            agents=accounts.acting.agents,
+            protected_groups=frozenset(map(group_name_of, chosen.protected_groups)),
         ),
         assurance=accounts.assurance,
-        groups_of=_groups_of,
         budget=accounts.throttles["impersonation"],
         keys=KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE),
         clock=infrastructure.clock,
@@ -60,7 +55,3 @@ def _telling(infrastructure: Infrastructure, accounts: Accounts) -> Announced:
         )
 
     return tell
-
-
-async def _groups_of(unit: Unit, identity: Identity) -> Collection[str]:
-    return ()

@@ -1,8 +1,9 @@
 """Acting as a customer or guest (impersonation): whether an agent may go on, and what ends it.
 
-An impersonation is good while it has not ended itself, its agent's session is good, and the admin key that started it
-is configured. What ends a session ends what depends on it in the same transaction (`end_with`), and the announcement
-of the agent's session or identity drops the impersonated session from all caches (`cache.py`).
+An impersonation is good while it has not ended itself, its agent's session is good, the agent is one still, and the
+admin key that started it is configured. What ends a session ends what depends on it in the same transaction
+(`end_with`), and the announcement of the agent's session or identity drops the impersonated session from all caches
+(`cache.py`).
 """
 
 from collections.abc import Collection
@@ -12,12 +13,33 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 
 from shopkeeper.clock import Clock
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions import impersonation_store as rows
 from shopkeeper.sessions import store
 from shopkeeper.sessions.impersonation_store import Impersonation, Kind, Standing
+from shopkeeper.sessions.values import Actor
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """Who may act as others.
+
+    Args:
+        ids: identities, by their ids.
+        groups: groups, by their names, whose members may.
+        named: whether an admin key may name an agent who has no session here.
+    """
+
+    ids: frozenset[UUID] = frozenset()
+    groups: frozenset[str] = frozenset()
+    named: bool = False
+
+    def include(self, identity: Identity) -> bool:
+        """Whether an identity is an agent; it was read with its groups."""
+        return identity.id in self.ids or not self.groups.isdisjoint(identity.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +48,7 @@ class Acting:
 
     Args:
         keys: the ids of the admin keys that may impersonate: what another one has started is good no more.
+        agents: who may: what somebody has started who is no agent any more is good no more, either.
     """
 
     database: Database
@@ -33,11 +56,14 @@ class Acting:
     audit: Audit
     tally: Tally
     keys: Collection[str]
+    agents: Agents
 
     async def standing(self, unit: Unit, id_: UUID) -> Standing | None:
         """Return an impersonation that may still be used, or None."""
         found = await rows.standing(unit, id_, now=self.clock.now())
-        return found if found is not None and found.impersonation.actor.key in self.keys else None
+        if found is None or found.impersonation.actor.key not in self.keys:
+            return None
+        return found if await self._still_an_agent(unit, found.impersonation.actor) else None
 
     async def goes_on(self, id_: UUID) -> bool:
         """Whether an impersonation may still be used, looked up in a unit of its own."""
@@ -70,6 +96,13 @@ class Acting:
         for each in await rows.end(unit, [each.id for each in open_], at=now, by=by):
             await self._note(unit, each, by=by)
         return acted_in
+
+    async def _still_an_agent(self, unit: Unit, actor: Actor) -> bool:
+        if actor.identity_id is None:
+            return self.agents.named
+        if actor.identity_id in self.agents.ids:
+            return True
+        return bool(self.agents.groups) and await rows.is_member(unit, actor.identity_id, self.agents.groups)
 
     async def _note(self, unit: Unit, ended: Impersonation, *, by: str | None) -> None:
         self.tally.count("impersonations", "ended")

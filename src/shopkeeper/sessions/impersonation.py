@@ -4,7 +4,7 @@ Two things are needed to start one: an admin key that may impersonate, which the
 session, which the tool passes on. Neither is enough without the other, and agents never have an admin key.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions import impersonation_store as rows
 from shopkeeper.sessions import store as session_rows
-from shopkeeper.sessions.acting import Acting
+from shopkeeper.sessions.acting import Acting, Agents
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.errors import ImpersonationRefused
 from shopkeeper.sessions.impersonation_store import Impersonation, Kind
@@ -35,8 +35,6 @@ METHOD: Final = "impersonation"
 PURPOSE: Final = "impersonation links"
 LINK_LIFESPAN: Final = timedelta(minutes=1)
 
-GroupsOf = Callable[[Unit, Identity], Awaitable[Collection[str]]]
-"""Returns the names of an identity's groups."""
 Announced = Callable[[Unit, Impersonation, Identity], Awaitable[None]]
 """Called in the transaction that starts the impersonation of a customer: to tell the customer."""
 
@@ -54,18 +52,14 @@ class ImpersonationRules:
     """Who may act as whom, and for how long.
 
     Args:
-        agents: the ids of identities that may impersonate.
-        agent_groups: the groups whose members may.
-        protected_groups: the groups whose members are never impersonated. Agents never are, either.
-        named_agents: whether an admin key may name an agent who has no session here.
         lifespan: how long it lasts at most.
+        agents: who may act.
+        protected_groups: the groups whose members are never impersonated. Agents never are, either.
     """
 
     lifespan: timedelta
-    agents: frozenset[UUID] = frozenset()
-    agent_groups: frozenset[str] = frozenset()
+    agents: Agents
     protected_groups: frozenset[str] = frozenset()
-    named_agents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +106,6 @@ class Impersonations:
     Args:
         acting: ends them, and says whether they go on.
         assurance: an agent needs the second factor that the agent's identity has.
-        groups_of: returns the groups of an identity.
         budget: limits how often one agent starts.
         keys: seal the links of browsers.
         announced: called for each customer who is impersonated; None where they are not told.
@@ -128,7 +121,6 @@ class Impersonations:
         acting: Acting,
         rules: ImpersonationRules,
         assurance: AssurancePolicy,
-        groups_of: GroupsOf,
         budget: Budget,
         keys: KeyRing,
         clock: Clock,
@@ -137,7 +129,7 @@ class Impersonations:
         announced: Announced | None = None,
     ) -> None:
         self._database, self._identities, self._sessions, self._sealed = database, identities, sessions, sealed
-        self._acting, self._rules, self._assurance, self._groups_of = acting, rules, assurance, groups_of
+        self._acting, self._rules, self._assurance = acting, rules, assurance
         self._budget, self._keys, self._clock = budget, keys, clock
         self._audit, self._tally, self._announced = audit, tally, announced
 
@@ -240,7 +232,7 @@ class Impersonations:
 
     def _named(self, asked: Asked) -> str:
         name = (asked.agent or "").strip()
-        if not self._rules.named_agents:
+        if not self._rules.agents.named:
             raise self._refused("Send the agent's session token in 'session_token'; keys may not name agents here.")
         if not name or len(name) > rows.LONGEST_NAME or not storable(name):
             raise InvalidInput(f"'agent' must name the agent, in at most {rows.LONGEST_NAME} characters.")
@@ -260,7 +252,7 @@ class Impersonations:
         live = await session_rows.hold(unit, agent.id, now=self._clock.now(), token_hash=None)
         if not identity.active or not live:
             raise self._refused("The agent's session has ended: the agent has to sign in again.")
-        if not await self._is_agent(unit, identity):
+        if not self._rules.agents.include(identity):
             raise self._refused("This account may not act for customers (impersonation.agents, agent_groups).")
         return Actor(key=asked.key, identity_id=identity.id, session_id=agent.id)
 
@@ -274,16 +266,11 @@ class Impersonations:
             raise self._refused("Agents cannot act for themselves.")
         if not customer.active:
             raise self._refused("The customer's account is disabled.")
-        if await self._is_agent(unit, customer):
+        if self._rules.agents.include(customer):
             raise self._refused("This account belongs to an agent, and agents are never impersonated.")
-        if self._rules.protected_groups & {*await self._groups_of(unit, customer)}:
+        if not self._rules.protected_groups.isdisjoint(customer.groups):
             raise self._refused("This account is protected (impersonation.protected_groups).")
         return customer
-
-    async def _is_agent(self, unit: Unit, identity: Identity) -> bool:
-        if identity.id in self._rules.agents:
-            return True
-        return bool(self._rules.agent_groups & {*await self._groups_of(unit, identity)})
 
     def _new(
         self,

@@ -4,7 +4,7 @@ An impersonation of a customer has the id of the session in which the agent acts
 has an id of its own, which is sealed in the guest's token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from shopkeeper.identity.group_tables import NAMED_MEMBERS, group_members, identity_groups
 from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import State
 from shopkeeper.sessions.store import NOT_REVOKED, sessions
@@ -211,6 +212,13 @@ async def purge(unit: Unit, before: datetime, batch: int) -> int:
     """Delete impersonations that began before a moment, at most `batch` of them; return how many."""
     old = select(impersonations.c.id).where(impersonations.c.started_at < before).limit(batch)
     return (await unit.write(delete(impersonations).where(impersonations.c.id.in_(old)))).rowcount
+
+
+async def is_member(unit: Unit, identity_id: UUID, groups: Collection[str]) -> bool:
+    """Whether an identity is in one of some groups."""
+    member = select(group_members.c.identity_id).select_from(NAMED_MEMBERS)
+    named = member.where(group_members.c.identity_id == identity_id, identity_groups.c.name.in_(sorted(groups)))
+    return await unit.scalar(named.limit(1)) is not None
 
 
 def with_id(id_: UUID) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shopkeeper.identity.group_names import readable
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Lifespan, RateText, parse_duration, parse_rate
 
@@ -18,13 +19,22 @@ def _short(lifespan: timedelta) -> timedelta:
     return lifespan
 
 
+def _group(text: str) -> str:
+    if not readable(text):
+        raise ValueError("must be the name of a group, of at most 256 characters, without control characters")
+    return text
+
+
+GroupText = Annotated[str, AfterValidator(_group)]
+
+
 class Impersonation(Section):
     """Support: agents act as customers and guests for some minutes."""
 
     enabled: bool = Field(default=False, description="Whether agents may act as customers and guests")
     agents: tuple[UUID, ...] = Field(default=(), description="The ids of the identities that may impersonate")
-    agent_groups: tuple[str, ...] = Field(default=(), description="The groups of identities that may impersonate")
-    protected_groups: tuple[str, ...] = Field(
+    agent_groups: tuple[GroupText, ...] = Field(default=(), description="The groups of identities that may impersonate")
+    protected_groups: tuple[GroupText, ...] = Field(
         default=(), description="The groups of identities that are never impersonated; agents never are"
     )
     named_agents: bool = Field(

@@ -227,5 +227,5 @@ def flow_page(
 
 def drawn(name: str, context: Mapping[str, Any], language: str) -> str:
     """Render a page of nobody in particular."""
-    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": "", "acting": False}
     return TEMPLATES.render(name, {**nobody, **context}, language=language)

@@ -43,7 +43,7 @@ def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en",
         "another_way": None,
         "flow_state": "choose_method",
     }
-    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": "", "acting": False}
     return read(TEMPLATES.render("login", {**context, **nobody}, language=language))
 
 

@@ -46,6 +46,7 @@ def draw(kind: str, flow: dict[str, Any], *, language: str = "en") -> Element:
         "query": "",
         "another_way": "/again" if flow["state"] == "sent_email" else None,
         "signed_in": None,
+        "acting": False,
         "sign_out_link": None,
         "csrf_token": "",
     }

@@ -43,6 +43,7 @@ def account_page(
         "done": None,
         "flow": "1",
         "signed_in": ADA,
+        "acting": False,
         "sign_out_link": "/self-service/logout?token=1",
         "csrf_token": "masked",
     }

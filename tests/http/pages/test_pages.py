@@ -212,7 +212,7 @@ def test_row_089_a_shop_name_with_markup_stays_text_also_inside_json() -> None:
         "shown_providers": ShownProviders(),
         "languages": (),
     }
-    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": "", "acting": False}
     page = read(PageTemplates(always=always).render("shop", nobody, language="en"))
     assert [script.get("type") for script in page.all("script")] == ["module", "application/json"]
     assert json.loads(page.one("script", id="words-said").inside[0])["shop"] == hostile  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def page() -> Element:
         "languages": (),
         "shown_providers": ShownProviders(),
     }
-    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": "", "acting": False}
     return read(PageTemplates(always={**always, "demo": read_demo()}).render("shop", nobody, language="en"))
 
 
@@ -81,7 +81,7 @@ def test_every_placeholder_is_filled_in_every_language() -> None:
         "shown_providers": ShownProviders(),
         "demo": read_demo(),
     }
-    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": "", "acting": False}
     templates, gaps = PageTemplates(always=always), {}
     for language in LANGUAGES:
         page = read(templates.render("shop", nobody, language=language))
