@@ -30,9 +30,8 @@ class Customer:
     token: str
 
 
-@pytest.fixture
-def customer(shop: Commerce) -> Customer:  # noqa: F811
-    """A new customer of the demo shop, signed in as a native app."""
+def register(shop: Commerce) -> Customer:  # noqa: F811
+    """Register a customer, as a native app does, and return it signed in."""
     email = f"{uuid.uuid4().hex}@example.org"
     with httpx2.Client(base_url=shop.public, timeout=PATIENCE) as app:
         flow = app.get("/self-service/registration/api").json()["id"]
@@ -40,6 +39,12 @@ def customer(shop: Commerce) -> Customer:  # noqa: F811
         done = app.post("/self-service/registration", params={"flow": flow}, json=told)
     assert done.status_code == 200, done.text
     return Customer(email, done.json()["session_token"])
+
+
+@pytest.fixture
+def customer(shop: Commerce) -> Customer:  # noqa: F811
+    """A new customer of the demo shop."""
+    return register(shop)
 
 
 @pytest.fixture
