@@ -154,3 +154,81 @@ async def test_whom_the_shop_does_not_take_is_told(run: Run, tmp_path: Path, clo
 
 def test_the_provider_is_named(scene: InFront) -> None:
     assert [*scene.shop.application.accounts.session_servers.sessions] == [IDP]
+
+
+class TestSigningIn:
+    """`POST /signin` with the server's token gives a session of ours."""
+
+    async def signed_in(self, scene: InFront) -> tuple[httpx2.AsyncClient, str, str]:
+        app, email = await scene.shop.native(), new_address()
+        theirs = (await sign_up(app, email))["session_token"]
+        given = await visit(app, authHint={"token": theirs})
+        assert given["customer"]["email"] == email
+        return app, theirs, given["authorization"]
+
+    async def test_the_guests_cart_becomes_the_customers(self, scene: InFront) -> None:
+        app = await scene.shop.native()
+        guest = (await visit(app))["authorization"]
+        cart = await fill_cart(app, guest, quantity=3)
+        theirs = (await sign_up(app, new_address()))["session_token"]
+        hint = {"token": theirs, "oldCartId": cart}
+        answer = await app.post("/signin", json={"authHint": hint}, headers={"authorization": f"Bearer {guest}"})
+        assert answer.status_code == 200, answer.text
+        merged = answer.json()["cart"]["id"]
+        for token in (answer.json()["authorization"], theirs):
+            found = await ask(app, token, CART, id=merged)
+            assert found["data"]["getCart"]["totalQuantity"] == 3
+
+    async def test_the_session_is_ours_and_used_everywhere(self, scene: InFront) -> None:
+        app, theirs, ours = await self.signed_in(scene)
+        assert ours != theirs
+        known = await app.get("/sessions/whoami", headers={"x-session-token": ours})
+        assert known.json()["authentication_methods"][0]["provider"] == IDP
+        assert (await me(app, authorization=f"Bearer {ours}"))["email"]
+
+    async def test_it_ends_with_the_session_there(self, scene: InFront) -> None:
+        app, theirs, ours = await self.signed_in(scene)
+        async with httpx2.AsyncClient(base_url=scene.url) as direct:
+            await direct.request("DELETE", "/self-service/logout/api", json={"session_token": theirs})
+        scene.shop.clock.advance(seconds=10)
+        assert (await app.get("/sessions/whoami", headers={"x-session-token": ours})).status_code == 401
+        assert await me(app, authorization=f"Bearer {ours}") == "UNAUTHENTICATED"
+        [row] = await scene.shop.rows("sessions")
+        assert row["revoked_at"] is not None
+
+    async def test_it_cannot_be_refreshed_beyond_that(self, scene: InFront) -> None:
+        app, theirs, ours = await self.signed_in(scene)
+        await app.request("DELETE", "/self-service/logout/api", json={"session_token": theirs})
+        answer = await app.post("/signin", json={"type": "refresh"}, headers={"authorization": f"Bearer {ours}"})
+        assert answer.status_code == 403
+
+    async def test_a_sign_out_through_us_ends_it_at_once(self, scene: InFront) -> None:
+        app, theirs, ours = await self.signed_in(scene)
+        assert (await me(app, authorization=f"Bearer {ours}"))["email"]
+        await app.request("DELETE", "/self-service/logout/api", json={"session_token": theirs})
+        assert await me(app, authorization=f"Bearer {ours}") == "UNAUTHENTICATED"
+
+    async def test_signing_out_here_signs_out_there(self, scene: InFront) -> None:
+        app, theirs, ours = await self.signed_in(scene)
+        assert (await app.post("/signout", json={}, headers={"authorization": f"Bearer {ours}"})).status_code == 200
+        async with httpx2.AsyncClient(base_url=scene.url) as direct:
+            there = await direct.get("/sessions/whoami", headers={"x-session-token": theirs})
+            assert there.status_code == 401
+
+    async def test_the_servers_own_token_signs_out_too(self, scene: InFront) -> None:
+        app = await scene.shop.native()
+        theirs = (await sign_up(app, new_address()))["session_token"]
+        assert (await me(app, authorization=f"Bearer {theirs}"))["email"]
+        assert (await app.post("/signout", json={}, headers={"authorization": f"Bearer {theirs}"})).status_code == 200
+        assert await me(app, authorization=f"Bearer {theirs}") == "UNAUTHENTICATED"
+
+    async def test_what_is_no_token_of_the_server_signs_nobody_in(self, scene: InFront) -> None:
+        app = await scene.shop.native()
+        unknown = await app.post("/signin", json={"authHint": {"token": "shk_st_unknown"}})
+        assert unknown.status_code == 401
+        other = await app.post("/signin", json={"authHint": {"token": "x"}})
+        assert other.status_code == 400
+        both = await app.post("/signin", json={"username": "a", "password": "b", "authHint": {"token": "shk_st_x"}})
+        assert both.status_code == 400
+        elsewhere = await app.post("/signin", json={"authHint": {"token": "shk_st_x"}}, headers=KETTLE)
+        assert elsewhere.status_code == 400

@@ -178,12 +178,13 @@ async def build_accounts(
     assurance = AssurancePolicy(methods.second_factors)
     budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
     acting = _acting(infrastructure)
+    session_servers = build_session_servers(infrastructure)
     sessions = _sessions(
         infrastructure,
         identities,
         render=render(assurance),
         budgets=budgets_of_refresh,
-        signs_in_elsewhere=bool(social),
+        signs_in_elsewhere=bool(social or session_servers.servers),
         acting=acting,
     )
     listeners.append(sessions.invalidate_identity)
@@ -204,7 +205,7 @@ async def build_accounts(
         acting=acting,
         throttles=throttles,
         courier=courier,
-        session_servers=build_session_servers(infrastructure),
+        session_servers=session_servers,
         identity_providers=identity_providers,
         on_deleted=on_deleted,
     )

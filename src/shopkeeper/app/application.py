@@ -175,7 +175,7 @@ async def _parts(
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
     bodies, metrics = lasting.bodies, lasting.metrics
     oauth = build_oauth(infrastructure, accounts)
-    sources = build_token_sources(infrastructure, accounts, oauth)
+    sources = build_token_sources(infrastructure, accounts, oauth, commerce.bound)
     health = build_health(infrastructure, accounts, degraded=lasting.checks)
     public = build_public(
         infrastructure,

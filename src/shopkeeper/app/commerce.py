@@ -18,10 +18,12 @@ from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
 from shopkeeper.signin import device_store, provider_sessions
+from shopkeeper.signin.bound_sessions import BoundSessions
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.end_links import EndLinks
+from shopkeeper.signin.from_elsewhere import SessionsFromElsewhere
 from shopkeeper.signin.new_devices import KNOWN_FOR, NewDevices
 from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.signin.visit import Visit
@@ -58,6 +60,7 @@ class Commerce:
     devices: NewDevices
     provider_sessions: ProviderSessions
     visit: Visit
+    bound: BoundSessions | None
     courier: Courier
 
 
@@ -88,7 +91,8 @@ def build_commerce(
             provider.id
             for provider in infrastructure.settings.selfservice.methods.oidc.providers
             if provider.rp_initiated_logout
-        ],
+        ]
+        + [*accounts.session_servers.servers],
     )
     completion = SignInCompletion(
         database=infrastructure.database,
@@ -101,6 +105,7 @@ def build_commerce(
         devices=devices if infrastructure.settings.courier.notices.new_device else None,
         provider_sessions=remembered,
     )
+    bound = _bound(infrastructure, accounts, remembered)
     visit = Visit(
         database=infrastructure.database,
         providers=_password_providers(infrastructure, accounts),
@@ -109,6 +114,11 @@ def build_commerce(
         sealed=accounts.sealed,
         refresh_enabled=infrastructure.settings.tokens.refresh.enabled,
         acting=accounts.acting,
+        elsewhere=SessionsFromElsewhere(
+            accounts.session_servers.elsewhere, accounts.identity_providers.provisioning, bound
+        )
+        if bound is not None
+        else None,
     )
     guest_lifespan = infrastructure.settings.tokens.anonymous.lifespan
     retention_rules = [
@@ -130,7 +140,20 @@ def build_commerce(
         devices=devices,
         provider_sessions=remembered,
         visit=visit,
+        bound=bound,
         courier=accounts.courier,
+    )
+
+
+def _bound(infrastructure: Infrastructure, accounts: Accounts, remembered: ProviderSessions) -> BoundSessions | None:
+    """Return the sessions that end with those at session servers, None where there is no such server."""
+    if not accounts.session_servers.servers:
+        return None
+    return BoundSessions(
+        accounts.session_servers.sessions,
+        database=infrastructure.database,
+        sessions=accounts.sessions,
+        provider_sessions=remembered,
     )
 
 

@@ -92,6 +92,7 @@ from shopkeeper.identity.withdrawals import Withdrawals
 from shopkeeper.languages.choice import SOURCE
 from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.sessions.assurance import AssurancePolicy
+from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.impersonation import Impersonations
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
@@ -348,12 +349,17 @@ def _immediate(
     settings = infrastructure.settings
     return partial(
         ImmediateAnswers,
-        routes={"/sessions/whoami": WhoamiAtOnce(cached=accounts.sessions.cached, stores=commerce.stores)},
+        routes={"/sessions/whoami": WhoamiAtOnce(cached=_cached_of(accounts, commerce), stores=commerce.stores)},
         session_cookie=settings.session_cookie().name,
         store_headers=(settings.store_header, settings.tenant_header),
         accepts=hosts.accepts,
         further=[*([VARY_ORIGIN] if settings.serve.public.cors.enabled else []), *hosts.headers],
     )
+
+
+def _cached_of(accounts: Accounts, commerce: Commerce) -> Callable[[str], CachedSession | None]:
+    """Return what finds sessions that need no question to another server."""
+    return commerce.bound.unbound if commerce.bound is not None else accounts.sessions.cached
 
 
 def _bounce_reports(infrastructure: Infrastructure) -> Sequence[RouteGroup]:

@@ -14,6 +14,7 @@ from shopkeeper.http.authentication import CookieElsewhereOf
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.sessions.principal import SessionsElsewhere, Vouching
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource, VisitTokens
+from shopkeeper.signin.bound_sessions import BoundSessions
 
 SESSION, VISIT, ACCESS = "session", "visit", "access"
 
@@ -51,11 +52,13 @@ class TokenSources:
         return self.sessions, self.visits, *self.providers.values()
 
 
-def build_token_sources(infrastructure: Infrastructure, accounts: Accounts, oauth: OAuth) -> TokenSources:
-    """Build the list."""
+def build_token_sources(
+    infrastructure: Infrastructure, accounts: Accounts, oauth: OAuth, bound: BoundSessions | None = None
+) -> TokenSources:
+    """Build the list. `bound` says which sessions have ended with those that they are bound to."""
     goes_on = accounts.acting.goes_on if accounts.acting is not None else None
     return TokenSources(
-        sessions=SessionTokens(accounts.sessions),
+        sessions=SessionTokens(accounts.sessions, goes_on=bound.goes_on if bound is not None else None),
         visits=VisitTokens(accounts.sealed, goes_on=goes_on),
         access=oauth.access_tokens,
         providers={**accounts.identity_providers.sources, **accounts.session_servers.sessions},

@@ -19,7 +19,7 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import encode, json_response
 from shopkeeper.http.serializers import cart_merge_shape, moment
-from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
+from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of, token_of
 from shopkeeper.languages.refusals import headers_of, told
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
@@ -73,6 +73,9 @@ class Storefront:
         require_sign_in_fields(fields)
         if fields.get("username") is not None:
             return self._answer(request, await self._with_credentials(request, fields), principal_changes=True)
+        token = token_of(fields)
+        if token is not None:
+            return self._answer(request, await self._with_token(request, fields, token), principal_changes=True)
         if fields.get("type") == "refresh":
             return self._answer(request, await self._refresh(request))
         return self._answer(request, await self._anonymous(request))
@@ -106,10 +109,26 @@ class Storefront:
             wished_language=self._authenticator.wished_language_of(request),
         )
 
+    async def _with_token(self, request: Request, fields: Mapping[str, Any], token: str) -> Access:
+        visitor = await self._authenticator.principal_signing_in(request)
+        former = await self._authenticator.session_to_end(request, visitor)
+        return await self._visit.sign_in_by_token(
+            store=self._authenticator.store_of(request),
+            token=token,
+            hint=hint_of(fields),
+            visitor=visitor,
+            former=former,
+            client=visitor.client,
+            language=self._authenticator.language_of(request),
+            wished_language=self._authenticator.wished_language_of(request),
+        )
+
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)  # none has a meaning, and an unknown one must not leave anybody signed in
         store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
         sessions = await self._sessions_to_end(request, visitor)
+        elsewhere = await self._authenticator.token_to_refresh(request) if _shows_token_of_another(visitor) else None
+        await self._visit.sign_out_elsewhere(store=store, sessions=sessions, token=elsewhere)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(
                 unit, store=store, sessions=sessions, client=visitor.client, visitor=visitor
@@ -150,6 +169,11 @@ class Storefront:
             return [session, *self._cookies.delete_visit(store=store), *new_csrf]
         visit = self._cookies.set_visit(access.token, store=store, expires_at=access.expires_at, now=now)
         return [*self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]
+
+
+def _shows_token_of_another(visitor: Principal) -> bool:
+    """Return whether a visitor has shown, in a header, a token that another issuer vouches for."""
+    return visitor.vouched is not None and not visitor.by_cookie
 
 
 def client_refusal(refusal: Refusal, *, language: str) -> Response:

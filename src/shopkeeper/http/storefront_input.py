@@ -43,6 +43,8 @@ def require_sign_in_fields(fields: Mapping[str, Any]) -> None:
     if fields.get("password") is not None and fields.get("username") is None:
         raise InvalidInput("The field 'username' is missing beside 'password'.", topic="sign_in_fields")
     hint_of(fields)
+    if token_of(fields) is not None and fields.get("username") is not None:
+        raise InvalidInput("Sign in with 'username' and 'password' or with 'authHint.token', and not with both.")
 
 
 def text_of(fields: Mapping[str, Any], name: str) -> str:
@@ -53,6 +55,11 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def token_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the token of another server's session to sign in with, None where there is none."""
+    return (fields.get("authHint") or {}).get("token") or None
+
+
 def hint_of(fields: Mapping[str, Any]) -> AuthHint:
     """Return the client's hint for the cart: flags may be texts; one that is absent, or null, is true.
 
@@ -60,8 +67,6 @@ def hint_of(fields: Mapping[str, Any]) -> AuthHint:
     """
     hint = fields.get("authHint") or {}
     _require(hint, _HINT_FIELDS, prefix="authHint.")
-    if hint.get("token"):
-        raise InvalidInput("Signing in with another provider's token is not available for this store.")
     merge = hint.get("mergeWithExistingCustomerCart")
     flag = "true" if merge is None else str(merge).lower() if isinstance(merge, str | bool) else ""
     if flag not in _FLAGS:

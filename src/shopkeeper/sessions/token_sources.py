@@ -101,10 +101,17 @@ async def verify(sources: Sequence[TokenSource], token: str, store: str | None) 
 
 
 class SessionTokens:
-    """The tokens of sessions: opaque, with a prefix."""
+    """The tokens of sessions: opaque, with a prefix.
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    Args:
+        goes_on: says whether a session that is bound to one at another server may still be used; None where there are
+            none. May raise a refusal.
+    """
+
+    def __init__(
+        self, sessions: Sessions, *, goes_on: Callable[[CachedSession], Awaitable[bool]] | None = None
+    ) -> None:
+        self._sessions, self._goes_on = sessions, goes_on
 
     def recognises(self, token: str) -> bool:
         return self._sessions.is_ours(token)
@@ -119,6 +126,8 @@ class SessionTokens:
             raise SessionEnded
         if store is not None and not cached.session.at_home_in(store):
             raise TokenInvalid
+        if self._goes_on is not None and not await self._goes_on(cached):
+            raise SessionEnded
         return cached
 
 

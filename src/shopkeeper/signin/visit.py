@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.commerce.stores import Store
-from shopkeeper.credentials.steps import Unverified
-from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.credentials.steps import Proof, Unverified
+from shopkeeper.errors import Forbidden, InvalidInput, TokenInvalid, UpstreamFailed
 from shopkeeper.sessions import impersonation_store
 from shopkeeper.sessions.acting import Acting
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
 from shopkeeper.signin.completion import SignInCompletion, SignInRequest
+from shopkeeper.signin.from_elsewhere import NOT_FOR_THIS_STORE, SessionsFromElsewhere
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.upstream.port import PasswordProvider
+
+log = structlog.get_logger("shopkeeper.visit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Visit:
         sealed: SealedTokens,
         refresh_enabled: bool,
         acting: Acting | None = None,
+        elsewhere: SessionsFromElsewhere | None = None,
     ) -> None:
         self._database = database
         self._providers = providers
@@ -56,6 +62,7 @@ class Visit:
         self._sealed = sealed
         self._refresh_enabled = refresh_enabled
         self._acting = acting
+        self._elsewhere = elsewhere
 
     def anonymous(self, store: Store, *, guest: str | None = None) -> Access:
         """Start an anonymous visit, or continue one with a fresh token. Writes nothing."""
@@ -98,8 +105,56 @@ class Visit:
         )
         if isinstance(proof, Unverified):
             raise (await self._completion.require_verification(proof, request, in_form=False)).error
+        return await self._signed_in(proof, request)
+
+    async def sign_in_by_token(
+        self,
+        *,
+        store: Store,
+        token: str,
+        hint: AuthHint,
+        visitor: Principal,
+        former: Session | None,
+        client: Client,
+        language: str,
+        wished_language: str | None = None,
+    ) -> Access:
+        """Sign in as `sign_in` does, with the token of a session that the store's session server keeps. The session
+        that is started ends with that one.
+
+        Raises what `SessionsFromElsewhere.prove` raises.
+        """
+        if self._elsewhere is None:
+            raise InvalidInput(NOT_FOR_THIS_STORE)
+        proof = await self._elsewhere.prove(token, store=store.id, client=client)
+        request = SignInRequest(
+            flow="login",
+            store=store.id,
+            client=client,
+            replacing=former,
+            guest=_guest_of(visitor),
+            hint=hint,
+            locale=language,
+            wished_language=wished_language,
+        )
+        return await self._signed_in(proof, request)
+
+    async def _signed_in(self, proof: Proof, request: SignInRequest) -> Access:
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
+
+    async def sign_out_elsewhere(self, *, store: Store, sessions: Iterable[Session], token: str | None) -> None:
+        """End the sessions at session servers: those that ours are bound to, and that of a token. Call it before
+        `sign_out`, outside of a transaction. Where a server does not answer, its session goes on there."""
+        if self._elsewhere is None:
+            return
+        try:
+            for session in sessions:
+                await self._elsewhere.bound.end_there(session)
+            if token is not None:
+                await self._elsewhere.end(token, store=store.id)
+        except UpstreamFailed as failed:
+            log.warning("visit.session_goes_on_elsewhere", reason=failed.detail)
 
     async def sign_out(
         self, unit: Unit, *, store: Store, sessions: Iterable[Session], client: Client, visitor: Principal
@@ -128,6 +183,9 @@ class Visit:
             raise Forbidden("This token cannot be refreshed any more: begin anew, without it.") from invalid
 
     async def _successor(self, token: str, store: Store, client: Client) -> Access:
+        cached = await self._sessions.resolve(token)
+        if cached is not None and self._elsewhere is not None and not await self._elsewhere.bound.goes_on(cached):
+            raise TokenInvalid
         if not self._sessions.is_ours(token):
             renewed = self._sealed.renew(token, store=store.id)
             return Access(renewed.text, renewed.visit.expires_at)

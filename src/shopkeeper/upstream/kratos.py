@@ -10,6 +10,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
 from shopkeeper.errors import SecondFactorRequired, TokenInvalid
@@ -113,6 +115,24 @@ class KratosSessions:
         if cookie is not None:
             keys.append(_key(self.remote, "cookie", f"{cookie.name}={cookie.value}"))
         await self._answers.forget(keys, [external] if external is not None else [])
+
+    async def end(self, token: str) -> None:
+        """Sign the session of a token out at the server, and forget it everywhere, also where the server fails.
+
+        Raises `SessionServerUnavailable`.
+        """
+        content = msgspec.json.encode({"session_token": token})
+        try:
+            await self._calls.send(
+                "DELETE",
+                f"{self.remote.public_url}/self-service/logout/api",
+                headers={"Content-Type": "application/json"},
+                content=content,
+            )
+        except ProviderError as failed:
+            raise SessionServerUnavailable.because(failed) from failed
+        finally:
+            await self.forget(token=token)
 
     def _is_cookie(self, cookie: SessionCookie) -> bool:
         return (

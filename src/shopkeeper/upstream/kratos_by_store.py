@@ -34,6 +34,12 @@ class KratosSessionsByStore:
         """Return the subject of a session cookie. Raises as `KratosSessions.verify_cookie` does."""
         return await self._servers[cookie.server].verify_cookie(SessionCookie(cookie.name, cookie.value))
 
+    async def end(self, token: str, store: str) -> None:
+        """Sign out the session of a token at its server, if there is one. Raises `SessionServerUnavailable`."""
+        server = self._of(token, store)
+        if server is not None:
+            await server.end(token)
+
     def _of(self, token: str, store: str) -> KratosSessions | None:
         found = (server for server in self._servers.values() if store in server.remote.stores)
         return next((server for server in found if server.recognises(token)), None)
