@@ -24,6 +24,7 @@ from bench.footprint import footprint
 from bench.growth import growth
 from bench.guests import begun_cart, login, refresh
 from bench.hot import anonymous, cart, customer, page, whoami
+from bench.introspection import introspection
 from bench.load import CONNECTIONS, require_wrk
 from bench.middleware import middleware
 from bench.outcome import Missing, Row, Unmeasured
@@ -39,6 +40,7 @@ Measure = Callable[[Run], Iterator[Row]]
 MEASURES: Mapping[str, Measure] = {
     "footprint": footprint,
     "whoami": whoami,
+    "introspection": introspection,
     "cold": cold_whoami,
     "anonymous": anonymous,
     "customer": customer,

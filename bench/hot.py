@@ -19,16 +19,16 @@ Expected = Callable[[Any], bool]
 def whoami(run: Run) -> Iterator[Row]:
     """Measure whoami for a session that was requested before, against each of the baselines."""
     request = Request("/sessions/whoami", headers=bearer(run.shop.sign_in(CUSTOMERS[0])))
-    yield _against_bare(run, "whoami, warm", request, target=0.95, kind="asgi", unit="× bare ASGI")
-    yield _against_bare(run, "whoami, warm, against RSGI", request, kind="rsgi", unit="× bare RSGI")
-    yield _against_bare(run, "whoami, warm, against a route", request, target=1.0)
+    yield against_bare(run, "whoami, warm", request, target=0.95, kind="asgi", unit="× bare ASGI")
+    yield against_bare(run, "whoami, warm, against RSGI", request, kind="rsgi", unit="× bare RSGI")
+    yield against_bare(run, "whoami, warm, against a route", request, target=1.0)
 
 
 def anonymous(run: Run) -> Iterator[Row]:
     """Measure a guest's token. Nothing may be written for it, so that visitors who only look cost no row."""
     before = run.shop.rows()
     request = Request("/signin", "POST", JSON, '{"scope":"public"}')
-    yield _against_bare(run, "anonymous sign-in", request, target=0.3)
+    yield against_bare(run, "anonymous sign-in", request, target=0.3)
     after = run.shop.rows()
     grown = {table: after[table] - count for table, count in before.items() if after[table] != count}
     context = ", ".join(f"{table} {by:+}" for table, by in grown.items()) or f"{len(after)} tables, before and after"
@@ -64,7 +64,7 @@ def _is_full_page(data: Any) -> bool:
 def _graphql(run: Run, what: str, query: str, token: str, *, expected: Expected, target: float) -> Row:
     request = Request("/graphql", "POST", {**JSON, **bearer(token)}, json.dumps({"query": query}))
     _require(run.shop, query, token, expected)
-    row = _against_bare(run, what, request, target=target)
+    row = against_bare(run, what, request, target=target)
     _require(run.shop, query, token, expected)
     return row
 
@@ -75,9 +75,10 @@ def _require(shop: Commerce, query: str, token: str, expected: Expected) -> None
         raise Unmeasured("GraphQL did not answer what was asked for")
 
 
-def _against_bare(
+def against_bare(
     run: Run, what: str, request: Request, *, target: float | None = None, kind: str = "route", unit: str = "× bare"
 ) -> Row:
+    """Measure a request against a server that answers a constant of the same size."""
     server, size = run.shop.server, len(answer_to(run.shop.server.url, request))
     plain = Request("/", request.method, request.headers, request.body)
     with bare(size, folder=run.folder, kind=kind) as yardstick:

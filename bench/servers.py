@@ -17,6 +17,7 @@ from bench.outcome import Unmeasured
 ROOT = Path(__file__).absolute().parents[1]
 PATIENCE = 30.0
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH"})
+INTROSPECTION_KEY = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe"
 # All requests come from one address, without network access, so limits by address are raised and nothing is looked up
 # elsewhere. Everything else is as in production: logged, counted, guarded, outside --dev.
 LOOSENED = {
@@ -27,6 +28,8 @@ LOOSENED = {
     "SELFSERVICE_METHODS_PASSWORD_CONFIG_HAVEIBEENPWNED_ENABLED": "false",
     "TOKENS_REFRESH_ENABLED": "true",
     "COURIER_SMTP_CONNECTION_URI": "smtp://127.0.0.1:9/",
+    "INTROSPECTION_CALLERS_0_ID": "bench",
+    "INTROSPECTION_CALLERS_0_KEYS_0": INTROSPECTION_KEY,
 }
 
 

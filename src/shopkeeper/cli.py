@@ -16,6 +16,7 @@ from rich.table import Table
 from shopkeeper import __version__
 from shopkeeper.app import dry_run, look_at_cache, open_database
 from shopkeeper.clock import SystemClock
+from shopkeeper.introspect_command import introspect_command
 from shopkeeper.key_commands import keys
 from shopkeeper.log_config import configure_log
 from shopkeeper.mail_commands import mail
@@ -53,6 +54,7 @@ outbox = typer.Typer(
 cli.add_typer(outbox, name="outbox")
 cli.add_typer(mail, name="mail")
 cli.add_typer(keys, name="keys")
+cli.command("introspect")(introspect_command)
 
 Demo = Annotated[bool, typer.Option("--demo", help="Load a sample catalogue into the embedded shop.")]
 LISTED = 100

@@ -1,5 +1,6 @@
 """The server that the examples of the documentation run against, started by the real command as the pages say."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,15 @@ from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_s
 
 SHOWN_PUBLIC = "http://127.0.0.1:4433"
 SHOWN_ADMIN = "http://127.0.0.1:4434"
+ENVIRON = {
+    "TOKEN_REFRESH_ENABLED": "true",
+    # docs/howto/commercetools-introspection.md
+    "INTROSPECTION_CALLERS": json.dumps(
+        [{"id": "commercetools", "authorization": ["Bearer 0f6c1e7d52b94a38c7d1e90b5a64f283"]}]
+    ),
+    "TOKENS_SCOPE_RULES": json.dumps([{"when": {"kind": ["guest", "customer"]}, "scopes": ["view_products:tea-shop"]}]),
+}
+"""What the pages set before they start the server."""
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +32,7 @@ def shop(run: Run) -> Commerce:
 
     def begin() -> Commerce:
         folder = Path(tempfile.mkdtemp(prefix="docs-", dir=run.folder))
-        return start_shopkeeper(folder, owner=run.owner, demo=True, environ={"TOKEN_REFRESH_ENABLED": "true"})
+        return start_shopkeeper(folder, owner=run.owner, demo=True, environ=ENVIRON)
 
     return share_shopkeeper(run.folder, "docs", begin)
 

@@ -43,6 +43,7 @@ class Call:
     method: str | None = None
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
+    form: list[tuple[str, str]] = field(default_factory=list)
     show_headers: bool = False
     write: str | None = None
     into: str | None = None
@@ -153,7 +154,7 @@ class Terminal:
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         try:
             path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            body = "&".join(call.body).encode() if call.body else None
+            body = _multipart(call.form) if call.form else "&".join(call.body).encode() or None
             connection.request(call.method or ("POST" if body else "GET"), path, body, self._headers(call))
             answer = connection.getresponse()
             return self._told(call, answer, answer.read().decode())
@@ -166,7 +167,10 @@ class Terminal:
             headers["content-type"] = "application/x-www-form-urlencoded"
         if call.read_jar and self.jar:
             headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
-        return {**headers, **{name.lower(): value for name, value in call.headers}}
+        given = {name.lower(): value for name, value in call.headers}
+        if call.form:  # `curl` adds the boundary to a content type that is given
+            given["content-type"] = f"{given.get('content-type', 'multipart/form-data')}; boundary={_BOUNDARY}"
+        return {**headers, **given}
 
     def _told(self, call: Call, answer: HTTPResponse, body: str) -> str:
         if call.write_jar:
@@ -228,9 +232,23 @@ _OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
     "--data-urlencode": lambda call, text: call.body.append(_urlencoded(text)),
     "-w": _set("write"),
     "-o": _set("into"),
+    "--request": _set("method"),
+    "--url": _set("url"),
+    "--header": _header,
+    "--form": lambda call, text: call.form.append(tuple(text.split("=", 1))),
     "-b": _set("read_jar", True),
     "-c": _set("write_jar", True),
 }
+
+
+_BOUNDARY = "------------------------3769f5c47b383758"
+
+
+def _multipart(fields: Sequence[tuple[str, str]]) -> bytes:
+    parts = [
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields
+    ]
+    return "".join([*parts, f"--{_BOUNDARY}--\r\n"]).encode()
 
 
 def _urlencoded(text: str) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.credentials.linked_providers import OIDC, account_digest
 from shopkeeper.http.introspection import IntrospectionEndpoint
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.identity.values import Identity
@@ -17,7 +17,8 @@ from shopkeeper.oauth.client_authentication import ClientAuthentication
 from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.oauth.introspection_callers import CallerAuthentication, CallerSecrets, IntrospectionCaller, Signed
-from shopkeeper.oauth.remembered_tokens import IdentityOf, RememberedTokens
+from shopkeeper.oauth.linked_subjects import IdentityOf, LinkedSubjects
+from shopkeeper.oauth.signed_introspection import SignedAnswers
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.settings.introspection import Introspection as Configured
 from shopkeeper.settings.introspection import IntrospectionCaller as ConfiguredCaller
@@ -27,16 +28,19 @@ def build_introspection(
     infrastructure: Infrastructure, accounts: Accounts, sources: TokenSources, stores: Stores
 ) -> Introspection:
     settings = infrastructure.settings
-    remembered = RememberedTokens(
-        identity_of=_identity_of(infrastructure, accounts),
+    subjects = LinkedSubjects(
+        _identity_of(infrastructure, accounts),
         clock=infrastructure.clock,
         lifespan=settings.introspection.cache,
     )
-    accounts.sessions.observe(remembered)
+    accounts.sessions.observe(subjects)
     return Introspection(
         sources.own,
-        providers=sources.providers,
-        remembered=remembered,
+        # An OpenID provider may take tokens of any form.
+        providers={**accounts.session_servers.sessions, **sources.providers},
+        fronts_of_provider={each.id: sorted(fronts_of(each, settings)) for each in settings.providers},
+        session_servers=accounts.session_servers.sessions,
+        subjects=subjects,
         scopes=build_scope_rules(settings.tokens.scope_rules, stores),
         stores=stores,
         issuer=infrastructure.base_url,
@@ -69,6 +73,7 @@ def build_introspection_endpoint(
             throttle=accounts.throttles["client"],
             clock=infrastructure.clock,
         ),
+        signed=SignedAnswers(accounts.signing_keys, issuer=infrastructure.base_url, clock=infrastructure.clock),
         stores=stores,
         throttle=accounts.throttles["client"],
         trusted_proxies=settings.throttle.trusted_proxies,
@@ -109,11 +114,10 @@ def _secrets_of(caller: ConfiguredCaller) -> CallerSecrets:
 
 def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> IdentityOf:
     async def identity_of(external: External) -> Identity | None:
+        if external.by_application:
+            return None
         async with infrastructure.database.reading() as unit:
-            found = await accounts.identities.find_by_exact_identifiers(
-                unit, type=OIDC, identifiers=[], digest=account_digest(external.issuer, external.subject)
-            )
-        return found[0] if found else None
+            return await accounts.identity_providers.provisioning.find(unit, external)
 
     return identity_of
 

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import structlog
@@ -33,21 +33,23 @@ from shopkeeper.errors import (
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.multipart import is_multipart, parse_multipart
 from shopkeeper.http.request_log import note
-from shopkeeper.http.requests import FORM, MAX_FIELDS, client_of
+from shopkeeper.http.requests import FORM, JSON, MAX_FIELDS, client_of
 from shopkeeper.http.responses import encode
 from shopkeeper.oauth.client_authentication import ASSERTION, ClientAuthentication
 from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
-from shopkeeper.oauth.introspection import Introspected, Introspection
-from shopkeeper.oauth.introspection_callers import CallerAuthentication, IntrospectionCaller
-from shopkeeper.parsing import gather, media_type_of
+from shopkeeper.oauth.introspection import Introspection
+from shopkeeper.oauth.introspection_callers import CallerAuthentication, IntrospectionCaller, Signed
+from shopkeeper.oauth.signed_introspection import MEDIA_TYPE as SIGNED
+from shopkeeper.oauth.signed_introspection import SignedAnswers
+from shopkeeper.parsing import gather, media_type_of, parse_accept
 from shopkeeper.throttle import Throttle
+from shopkeeper.tokens.signing_keys import SigningKeyUnreadable
 
 ALIAS: Final = "/introspect"
 LARGEST_BODY: Final = 65_536
 TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 RETRY_AFTER: Final = 1
 """Seconds after which an answer that was late may be in time."""
-_JSON: Final = (b"content-type", b"application/json")
 _NOT_STORED: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _WHO: Final = (
     "Authenticate as one of introspection.callers: with Basic, a bearer key, its Authorization value, or an assertion."
@@ -82,6 +84,14 @@ class _Refused(Exception):
         self.body = encode({"error": error, "error_description": description})
 
 
+class _Answered(NamedTuple):
+    """An answer about a token, as it is sent."""
+
+    active: bool
+    body: bytes
+    media_type: str = JSON
+
+
 class IntrospectionEndpoint:
     """The endpoint.
 
@@ -98,6 +108,7 @@ class IntrospectionEndpoint:
         *,
         callers: CallerAuthentication,
         assertions: ClientAuthentication,
+        signed: SignedAnswers,
         stores: Stores,
         throttle: Throttle,
         trusted_proxies: int,
@@ -105,7 +116,7 @@ class IntrospectionEndpoint:
         metrics: Metrics,
     ) -> None:
         self._introspection, self._callers, self._assertions = introspection, callers, assertions
-        self._stores = stores
+        self._signed, self._stores = signed, stores
         self._throttle, self._trusted_proxies = throttle, trusted_proxies
         self._deadline = deadline.total_seconds()
         self._metrics = metrics
@@ -117,28 +128,27 @@ class IntrospectionEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
         headers: Sequence[tuple[bytes, bytes]] = ()
+        media_type = JSON
         try:
-            introspected = await self._in_time(scope, receive)
-            status, body = 200, introspected.body
-            outcome = "active" if introspected.active else "inactive"
+            answered = await self._in_time(scope, receive)
+            status, body, outcome = 200, answered.body, "active" if answered.active else "inactive"
+            media_type = answered.media_type
         except _Refused as refused:
             status, headers, body, outcome = refused.status, refused.headers, refused.body, refused.outcome
         self._metrics.observe_introspection(outcome, time.perf_counter() - begun)
-        length = (b"content-length", b"%d" % len(body))
-        await send(
-            {"type": "http.response.start", "status": status, "headers": [length, _JSON, *_NOT_STORED, *headers]}
-        )
+        about = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type.encode()), *_NOT_STORED, *headers]
+        await send({"type": "http.response.start", "status": status, "headers": about})
         await send({"type": "http.response.body", "body": body})
 
-    async def _in_time(self, scope: Scope, receive: Receive) -> Introspected:
+    async def _in_time(self, scope: Scope, receive: Receive) -> _Answered:
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._introspected(scope, receive)
+                return await self._answered(scope, receive)
         except TimeoutError as late:
             log.warning("introspection.late", deadline=self._deadline)
             raise _unavailable("The answer was not ready in time. Ask again.") from late
 
-    async def _introspected(self, scope: Scope, receive: Receive) -> Introspected:
+    async def _answered(self, scope: Scope, receive: Receive) -> _Answered:
         if scope["method"] != "POST":
             raise _Refused(405, "invalid_request", "Ask with POST.", headers=((b"allow", b"POST"),))
         headers = Headers(scope=scope)
@@ -148,8 +158,11 @@ class IntrospectionEndpoint:
         note(principal=f"introspection:{caller.id}")
         token, store = self._parameters(scope, fields)
         try:
-            return await self._introspection.answer(token, caller, store=store)
-        except (UpstreamFailed, Busy) as failed:
+            introspected = await self._introspection.answer(token, caller, store=store)
+            if not _wants_signed(headers, caller):
+                return _Answered(introspected.active, introspected.body)
+            return _Answered(introspected.active, await self._signed.sign(introspected, caller), SIGNED)
+        except (UpstreamFailed, Busy, SigningKeyUnreadable) as failed:
             log.warning("introspection.unavailable", error=failed.code, caller=caller.id)
             raise _unavailable("Whether the token is active cannot be told at the moment. Ask again.") from failed
 
@@ -186,6 +199,17 @@ class IntrospectionEndpoint:
         """Return the front that the address names; None where it names none. Raises `StoreUnknown`."""
         store = self._stores.named(name=query.get(STORE), tenant=query.get(TENANT), host=None)
         return store.id if store is not None else None
+
+
+def _wants_signed(headers: Headers, caller: IntrospectionCaller) -> bool:
+    """Return whether an answer is to be signed: the caller prefers that in `Accept`, or always gets it so."""
+    if caller.signed is not Signed.ALLOWED:
+        return caller.signed is Signed.ALWAYS
+    accept = headers.get("accept", "")
+    if SIGNED not in accept.lower():
+        return False
+    accepted = dict(parse_accept(accept))
+    return accepted.get(SIGNED, 0.0) >= max(accepted.get(JSON, 0.0), 0.001)
 
 
 async def _fields(receive: Receive, headers: Headers) -> Sequence[tuple[str, str]]:

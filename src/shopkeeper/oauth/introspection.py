@@ -4,11 +4,11 @@
 
 No engine is asked, so that an engine may ask from within its own request. An answer is rendered once for a caller and a
 verified token, and used again while both stay the same: a session that changes is another object in the cache
-(`sessions/cache.py`), so that its old answers are found no more.
+(`sessions/cache.py`), so that its old answers are found no more. So are tokens and subjects of providers.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,14 +17,13 @@ import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import TokenInvalid
+from shopkeeper.errors import SecondFactorRequired, TokenInvalid
 from shopkeeper.oauth.introspection_answers import INACTIVE, Explanation, Scopes, explained
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
-from shopkeeper.oauth.remembered_tokens import KnownToken, RememberedTokens
-from shopkeeper.oauth.token_facts import TokenFacts, facts_of
-from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.token_sources import TokenSource
-from shopkeeper.tokens.access_tokens import AccessToken
+from shopkeeper.oauth.linked_subjects import LinkedSubject, LinkedSubjects
+from shopkeeper.oauth.token_facts import OWN, TokenFacts, facts_of
+from shopkeeper.sessions.token_sources import External, TokenSource, Verified
+from shopkeeper.tokens.sealed import AnonymousVisit
 
 LONGEST_TOKEN: Final = 16_384
 """Characters of a token that is looked at."""
@@ -43,12 +42,15 @@ class Introspected:
     subject: str = ""
 
 
+_Known = Verified | LinkedSubject
+
+
 @dataclass(frozen=True, slots=True)
 class _Rendered:
     """An answer, with what it was made of, which it keeps alive so that its id names nothing else."""
 
     introspected: Introspected
-    about: CachedSession | AccessToken | KnownToken
+    about: _Known
     until: datetime
 
 
@@ -62,7 +64,9 @@ class Introspection:
     Args:
         sources: the sources of own tokens by their name; the first that recognises a token decides.
         providers: the sources of providers' tokens by the provider's id, which are asked after them.
-        remembered: the verified tokens of providers.
+        fronts_of_provider: the fronts that take the tokens of each provider.
+        session_servers: those of them that keep sessions with tokens like our own.
+        subjects: the local identities of their subjects.
         scopes: the scope rules.
         stores: the fronts, for the one in which an answer is given.
         issuer: our own issuer.
@@ -73,20 +77,23 @@ class Introspection:
         sources: Mapping[str, TokenSource],
         *,
         providers: Mapping[str, TokenSource],
-        remembered: RememberedTokens,
+        session_servers: Mapping[str, TokenSource],
+        fronts_of_provider: Mapping[str, Sequence[str]],
+        subjects: LinkedSubjects,
         scopes: Scopes,
         stores: Stores,
         issuer: str,
         clock: Clock,
     ) -> None:
-        self._sources, self._of_providers = (*sources.items(), *providers.items()), frozenset(providers)
-        self._remembered, self._scopes = remembered, scopes
+        self._sources = (*sources.items(), *providers.items())
+        self._subjects, self._scopes = subjects, scopes
         self._issuer, self._clock = issuer, clock
         self._rendered: OrderedDict[tuple[str, str | None, int], _Rendered] = OrderedDict()
         self._fronts = [front.id for front in stores.fronts]
-        self._fronts_of_provider = {
-            name: [front.id for front in stores.fronts if front.provider == name] or self._fronts for name in providers
-        }
+        self._only_front = self._fronts[0] if len(self._fronts) == 1 else None
+        self._session_servers = dict(session_servers)
+        self._providers_of_fronts = {front.id: front.provider for front in stores.fronts}
+        self._fronts_of_provider = dict(fronts_of_provider)
 
     async def answer(self, token: str, caller: IntrospectionCaller, *, store: str | None = None) -> Introspected:
         """Return the answer about a token to a caller.
@@ -96,53 +103,57 @@ class Introspection:
 
         Raises `UpstreamFailed`, `Busy` or what the database raises where it is unknown whether the token is good.
         """
-        found = self._recognised(token)
-        if found is None:
-            return _INACTIVE
-        name, source = found
-        try:
-            known = await self._known(name, source, token)
+        for name, source in self._recognised(token, caller, store):
+            try:
+                known = await self._known(source, token)
+            except (TokenInvalid, SecondFactorRequired):
+                continue
             return self._answer_again(known, caller, store) or self._render(name, known, caller, store)
-        except TokenInvalid:
-            return _INACTIVE
+        return _INACTIVE
 
     async def explain(self, token: str, caller: IntrospectionCaller, *, store: str | None = None) -> Explanation:
         """Return the same answer, with what it is made of. Raises as `answer` does."""
-        found = self._recognised(token)
-        if found is None:
-            return Explanation(INACTIVE, refused="No source recognises the form of this token.")
-        name, source = found
-        try:
-            return self._explained(name, await self._known(name, source, token), caller, store)
-        except TokenInvalid as invalid:
-            return Explanation(INACTIVE, name, refused=invalid.sentence)
+        told = Explanation(INACTIVE, refused="No source recognises the form of this token.")
+        for name, source in self._recognised(token, caller, store):
+            try:
+                return self._explained(name, await self._known(source, token), caller, store)
+            except (TokenInvalid, SecondFactorRequired) as invalid:
+                told = Explanation(INACTIVE, name, refused=invalid.sentence)
+        return told
 
-    def _recognised(self, token: str) -> tuple[str, TokenSource] | None:
+    def _recognised(
+        self, token: str, caller: IntrospectionCaller, store: str | None
+    ) -> Iterator[tuple[str, TokenSource]]:
+        """Yield the first source that recognises a token; behind it, the session server of the caller's only store,
+        whose tokens may have the form of our own."""
         if not token or len(token) > LONGEST_TOKEN:
-            return None
-        return next(((name, source) for name, source in self._sources if source.recognises(token)), None)
+            return
+        first = next((named for named in self._sources if named[1].recognises(token)), None)
+        if first is None:
+            return
+        yield first
+        front = store or (next(iter(caller.stores)) if len(caller.stores) == 1 else self._only_front)
+        provider = self._providers_of_fronts.get(front or "", OWN)
+        server = self._session_servers.get(provider)
+        if server is not None and provider != first[0] and server.recognises(token):
+            yield provider, server
 
-    async def _known(self, name: str, source: TokenSource, token: str) -> CachedSession | AccessToken | KnownToken:
-        if name in self._of_providers:
-            return await self._remembered.verify(source, token)
+    async def _known(self, source: TokenSource, token: str) -> _Known:
         verified = await source.verify(token, None)
-        return verified if isinstance(verified, CachedSession | AccessToken) else KnownToken(verified)
+        return await self._subjects.of(verified) if isinstance(verified, External) else verified
 
-    def _answer_again(
-        self, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
-    ) -> Introspected | None:
+    def _answer_again(self, known: _Known, caller: IntrospectionCaller, store: str | None) -> Introspected | None:
         rendered = self._rendered.get((caller.id, store, id(known)))
         return rendered.introspected if rendered is not None and self._clock.now() < rendered.until else None
 
-    def _render(
-        self, name: str, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
-    ) -> Introspected:
+    def _render(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Introspected:
         told = self._explained(name, known, caller, store)
         if not told.active or told.facts is None:
             return _INACTIVE
         introspected = Introspected(active=True, body=_encoder.encode(told.answer), subject=told.facts.subject)
-        until = min(told.facts.expires_at, self._clock.now() + AS_FRESH_AS)
-        self._keep((caller.id, store, id(known)), _Rendered(introspected, known, until))
+        if not isinstance(known, AnonymousVisit):  # which is another object each time
+            until = min(told.facts.expires_at, self._clock.now() + AS_FRESH_AS)
+            self._keep((caller.id, store, id(known)), _Rendered(introspected, known, until))
         return introspected
 
     def _keep(self, key: tuple[str, str | None, int], rendered: _Rendered) -> None:
@@ -156,13 +167,8 @@ class Introspection:
         self._rendered.pop(key, None)
         self._rendered[key] = rendered
 
-    def _explained(
-        self, name: str, known: CachedSession | AccessToken | KnownToken, caller: IntrospectionCaller, store: str | None
-    ) -> Explanation:
-        if isinstance(known, KnownToken):
-            facts = facts_of(known.verified, known.identity, own_issuer=self._issuer)
-        else:
-            facts = facts_of(known, None, own_issuer=self._issuer)
+    def _explained(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Explanation:
+        facts = facts_of(known, own_issuer=self._issuer)
         return explained(
             facts,
             caller,
@@ -170,13 +176,11 @@ class Introspection:
             fronts=self._fronts_in(facts),
             asked=store,
             scopes=self._scopes,
-            own_issuer=self._issuer,
             now=self._clock.now(),
         )
 
     def _fronts_in(self, facts: TokenFacts) -> Sequence[str]:
-        """Return the fronts in which a token counts: its own; of a provider's token, those that name the provider, or
-        all where none does."""
-        if facts.store is not None:
-            return (facts.store, *facts.further_stores)
+        """Return the fronts in which a token counts."""
+        if facts.stores:
+            return facts.stores
         return self._fronts_of_provider.get(facts.provider, self._fronts)

@@ -67,7 +67,6 @@ def explained(
     fronts: Sequence[str],
     asked: str | None,
     scopes: Scopes,
-    own_issuer: str,
     now: datetime,
 ) -> Explanation:
     """Return the answer about a verified token to a caller, with its explanation.
@@ -75,7 +74,6 @@ def explained(
     Args:
         fronts: the ids of the fronts in which the token counts.
         asked: the front that the caller names, for which alone the answer counts then; None where it names none.
-        own_issuer: our own issuer, for the key of a person who has a local identity.
     """
     allowed = caller.fronts_among(fronts)
     store = asked or (allowed[0] if len(allowed) == 1 else None)
@@ -92,9 +90,8 @@ def explained(
     )
     if refused is not None:
         return Explanation(INACTIVE, source, facts, store, refused=refused)
-    ruled = facts.kind is not SubjectKind.SERVICE and not facts.scope_is_final
-    granted = scopes.scopes_for(facts.for_rules(store)) if ruled else []
-    subject = [f"{name}:{value}" for name, value in _subjects(facts, own_issuer) if name in caller.subject_scopes]
+    granted = scopes.scopes_for(facts.for_rules(store)) if facts.by_rules else ()
+    subject = [f"{name}:{value}" for name, value in _subjects(facts) if name in caller.subject_scopes]
     scope = dict.fromkeys([*facts.scope, *(each.scope for each in granted), *subject])
     answer = {
         "active": True,
@@ -119,19 +116,14 @@ def _where_known(facts: TokenFacts, caller: IntrospectionCaller) -> Mapping[str,
     return {name: value for name, value in known.items() if value}
 
 
-def _subjects(facts: TokenFacts, own_issuer: str) -> Sequence[tuple[str, str]]:
+def _subjects(facts: TokenFacts) -> Sequence[tuple[str, str]]:
     """Return the subject as commercetools' scopes name it. A service acts for no person."""
     if facts.kind is SubjectKind.GUEST:
         return [(ANONYMOUS_ID, facts.subject)]
     if facts.kind not in _PERSONS:
         return []
-    key = (
-        customer_key(own_issuer, str(facts.identity.id))
-        if facts.identity is not None
-        else customer_key(facts.issuer, facts.subject)
-    )
-    external = facts.subject if _SUBJECT.fullmatch(facts.subject) else key
-    return [(CUSTOMER_ID, key), (EXTERNAL_USER_ID, external)]
+    key = customer_key(facts.issuer, facts.subject)
+    return [(CUSTOMER_ID, key), (EXTERNAL_USER_ID, facts.subject if _SUBJECT.fullmatch(facts.subject) else key)]
 
 
 def customer_key(issuer: str, subject: str) -> str:

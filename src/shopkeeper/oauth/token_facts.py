@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
+from shopkeeper.oauth.linked_subjects import LinkedSubject
 from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import External, Verified
@@ -24,12 +25,10 @@ class TokenFacts:
     Args:
         provider: `own`, or the id of the provider that issued the token.
         issuer, subject: who the subject is; no other pair means the same person.
-        identity: the local identity of the subject, if it has one.
-        store: the front that the token is limited to; None where it is limited to none.
+        stores: the fronts that the token is limited to; none where it is not limited.
         audience, client_id: for whom, and to whom the token was issued; a session has neither.
         scope: what the token itself grants; only own access tokens say that.
-        scope_is_final: whether the rules add nothing to `scope`, because they were asked when the token was issued.
-        further_stores: the fronts besides `store` that the token is limited to.
+        by_rules: whether the scope rules give scopes for it, too.
         actor: who acts as the subject (RFC 8693 section 4.1).
         insufficient: why the token is not enough to be active, as a sentence; None where it is.
     """
@@ -39,14 +38,12 @@ class TokenFacts:
     subject: str
     expires_at: datetime
     provider: str = OWN
-    identity: Identity | None = None
-    store: str | None = None
+    stores: Sequence[str] = ()
     issued_at: datetime | None = None
     audience: Sequence[str] = ()
     client_id: str | None = None
     scope: Sequence[str] = ()
-    scope_is_final: bool = False
-    further_stores: Sequence[str] = ()
+    by_rules: bool = True
     groups: Sequence[str] = ()
     roles: Sequence[str] = ()
     username: str | None = None
@@ -59,11 +56,8 @@ class TokenFacts:
         return SubjectFacts(self.kind, groups=self.groups, roles=self.roles, provider=self.provider, store=store)
 
 
-def facts_of(verified: Verified, identity: Identity | None, *, own_issuer: str) -> TokenFacts:
+def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str) -> TokenFacts:
     """Return what a verified token says.
-
-    Args:
-        identity: the local identity of an external subject, if it has one.
 
     Raises `TokenInvalid` for kinds that stand for no shopper and no service, such as keys of the admin API.
     """
@@ -71,10 +65,10 @@ def facts_of(verified: Verified, identity: Identity | None, *, own_issuer: str) 
         return _of_session(verified, own_issuer)
     if isinstance(verified, AnonymousVisit):
         return _of_visit(verified, own_issuer)
-    if isinstance(verified, External):
-        return _of_external(verified, identity)
     if isinstance(verified, AccessToken):
         return _of_access_token(verified)
+    if isinstance(verified, LinkedSubject):
+        return _of_external(verified.external, verified.identity)
     raise TokenInvalid
 
 
@@ -85,8 +79,7 @@ def _of_session(cached: CachedSession, own_issuer: str) -> TokenFacts:
         issuer=own_issuer,
         subject=str(session.identity.id),
         expires_at=_earliest(cached.until, session.expires_at, session.idle_ends_at),
-        identity=session.identity,
-        store=session.store,
+        stores=(session.store,) if session.store is not None else (),
         issued_at=session.issued_at,
         groups=_groups_of(session.identity),
         username=_address_of(session.identity),
@@ -101,27 +94,25 @@ def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
         issuer=own_issuer,
         subject=str(visit.guest),
         expires_at=visit.expires_at,
-        store=visit.store,
+        stores=(visit.store,),
         issued_at=visit.issued_at,
     )
 
 
 def _of_access_token(token: AccessToken) -> TokenFacts:
-    """Its session and its person were looked at when it was verified (`access_token_source.py`)."""
-    stores = token.stores
+    """Its scopes were granted when it was issued, and are all that it has: it may have fewer than its subject."""
     return TokenFacts(
         kind=SubjectKind.SERVICE if token.session is None else SubjectKind.CUSTOMER,
         issuer=token.issuer,
         subject=token.subject,
         expires_at=token.expires_at,
-        store=stores[0] if stores else None,
-        further_stores=stores[1:],
+        stores=token.stores,
         issued_at=token.issued_at,
         audience=(token.audience,),
         client_id=token.client_id,
         scope=token.scope,
-        scope_is_final=True,
-        actor={"sub": token.actor} if token.actor else None,
+        by_rules=False,
+        actor=None if token.actor is None else {"sub": token.actor},
     )
 
 
@@ -133,7 +124,6 @@ def _of_external(external: External, identity: Identity | None) -> TokenFacts:
         subject=external.subject,
         expires_at=external.expires_at,
         provider=external.provider,
-        identity=identity,
         audience=external.audience,
         client_id=external.client_id,
         groups=(*external.groups, *(_groups_of(identity) if identity else ())),

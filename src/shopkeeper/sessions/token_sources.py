@@ -80,7 +80,7 @@ class TokenSource(Protocol):
         ...
 
     async def verify(self, token: str, store: str | None) -> Verified:
-        """Return the session, visit, key or subject of a token in a store, or in any store where `store` is `None`.
+        """Return what a token stands for in a store, or in any store where `store` is None.
 
         Raises `TokenInvalid`.
         """

@@ -137,6 +137,15 @@ def _printed_client_secret(settings: Settings) -> Iterator[Finding]:
             yield Finding("error", path, sentence)
 
 
+def _printed_caller(settings: Settings) -> Iterator[Finding]:
+    for index, caller in enumerate(settings.introspection.callers):
+        hashes = (*(key.hash for key in caller.keys), *(value.hash for value in caller.authorization))
+        if not PRINTED_DIGESTS.isdisjoint(hashes):
+            path = f"introspection.callers[{index}]"
+            sentence = f"{path} has a key from a manual, which everybody knows; make one with `{_RANDOM} 32`."
+            yield Finding("error", path, sentence)
+
+
 def _open_admin(settings: Settings) -> Iterator[Finding]:
     if settings.dev and not settings.admin.api_keys and not is_loopback(settings.serve.admin.host):
         sentence = "serve.admin.host opens an admin API without keys to the network; listen on 127.0.0.1 or set a key."
@@ -296,6 +305,7 @@ CHECKS: Final[Iterable[Check]] = (
     _admin_without_key,
     _printed_admin_key,
     _printed_client_secret,
+    _printed_caller,
     _flows_without_their_method,
     _open_admin,
     _wildcard_origins,
