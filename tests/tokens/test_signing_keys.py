@@ -21,7 +21,8 @@ from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.tokens.key_reloads import AT_ONCE
 from shopkeeper.tokens.signing_key_store import signing_keys
 from shopkeeper.tokens.signing_keys import AHEAD, FRESH, PURPOSE, USABLE, SigningKeys, SigningKeyUnreadable
-from tests.conftest import NOW
+from tests.conftest import NOW, PATIENT
+from tests.services.databases import sqlalchemy_url
 
 RULES = JwtRules(types={"at+jwt"})
 KEPT = timedelta(hours=2)
@@ -34,7 +35,7 @@ Process = Callable[..., SigningKeys]
 def process(database: Database, clock: StoppedClock) -> Process:
     """Build what one process of the server has: its own view of the keys in the one database."""
 
-    def make(*secrets: str, **options: Any) -> SigningKeys:
+    def make(*secrets: str, database: Database = database, **options: Any) -> SigningKeys:
         sealing = KeyRing(secrets or (OLD,), purpose=PURPOSE)
         return SigningKeys(database, sealing=sealing, **{"clock": clock, "kept_for": KEPT, **options})
 
@@ -284,9 +285,17 @@ class TestTrouble:
 class TestNoOutage:
     @pytest.mark.parametrize("at_once", [False, True])
     async def test_every_token_verifies_in_every_process_while_keys_rotate(
-        self, process: Process, clock: StoppedClock, at_once: bool
+        self, process: Process, clock: StoppedClock, dsn: str, at_once: bool
     ) -> None:
-        processes = [process(), process()]
+        other = Database(sqlalchemy_url(dsn), deadlines=PATIENT)
+        try:
+            await self._rotate_and_verify([process(), process(database=other)], process, clock, at_once=at_once)
+        finally:
+            await other.close()
+
+    async def _rotate_and_verify(
+        self, processes: list[SigningKeys], process: Process, clock: StoppedClock, *, at_once: bool
+    ) -> None:
         signed: list[tuple[str, datetime]] = []
         rotated: set[str] = set()
         ended = asyncio.Event()
