@@ -93,7 +93,8 @@ async def test_a_signed_assertion_authenticates(
         {"exp": None},
         {"exp": "soon"},
         {"exp": 1},
-        {"exp": 99_999_999_999},
+        {"exp": 99_999_999_999, "iat": None},
+        {"exp": 99_999_999_999, "iat": 1_700_000_000},
         {"nbf": 99_999_999_999},
         {"iat": 99_999_999_999},
     ],
@@ -119,6 +120,18 @@ async def test_an_assertion_is_signed_by_its_own_client(
 ) -> None:
     with pytest.raises(InvalidClient):
         await authentication.authenticate([], assertion(clock, key=OTHER_KEY), ip=IP)
+
+
+async def test_an_assertion_is_accepted_for_five_minutes_whatever_it_says(
+    authentication: ClientAuthentication, clock: StoppedClock
+) -> None:
+    """Authlib's assertions say an hour."""
+    said = {"exp": int(clock.now().timestamp()) + 3_600}
+    assert await authentication.authenticate([], assertion(clock, **said), ip=IP) == "stock"
+    late = assertion(clock, **said)
+    clock.advance(minutes=6)
+    with pytest.raises(InvalidClient):
+        await authentication.authenticate([], late, ip=IP)
 
 
 async def test_row_017_an_assertion_counts_once_in_all_processes_and_after_a_restart(

@@ -17,7 +17,7 @@ import structlog
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, same
-from shopkeeper.jose.claims import LEEWAY, require_text, require_times
+from shopkeeper.jose.claims import LEEWAY, require_text, require_time, require_times
 from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.jose.verify import JwtRules, unverified_issuer, verify
 from shopkeeper.oauth.clients import ClientCredentials
@@ -31,7 +31,7 @@ ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 """As the server's metadata names them (RFC 8414)."""
 LONGEST_LIFE: Final = timedelta(minutes=5)
-"""How far ahead an assertion may expire, because its `jti` is remembered until then."""
+"""How long an assertion is accepted at most, because its `jti` is remembered until then."""
 LONGEST_CREDENTIALS: Final = 2_048
 """Characters of a Basic header's credentials, and of a secret in the form."""
 _RULES: Final = JwtRules(types=frozenset({None, "jwt", "client-authentication+jwt"}), max_bytes=8_192)
@@ -131,10 +131,7 @@ class ClientAuthentication:
         if claims.get("iss") != known.id or claims.get("sub") != known.id:
             raise TokenRefused("Issuer and subject of an assertion are its client.", cause="issuer")
         self._require_audience(claims)
-        expires_at = require_times(claims, now=now, issued=False)
-        if expires_at - now > LONGEST_LIFE + LEEWAY:
-            raise TokenRefused("An assertion may expire five minutes ahead at most.", cause="lifespan")
-        return known.id, require_text(claims, "jti"), expires_at + LEEWAY
+        return known.id, require_text(claims, "jti"), _acceptable_until(claims, now=now)
 
     def _require_audience(self, claims: Mapping[str, Any]) -> None:
         """Require one audience, and ours: an assertion for several servers could be used by one at another."""
@@ -172,6 +169,19 @@ def _require_named(client_id: str, parameters: Mapping[str, str]) -> None:
     """Refuse a `client_id` in the form that is another than the credentials'."""
     if parameters.get("client_id", client_id) != client_id:
         raise InvalidRequest("client_id is another client than the credentials are of.")
+
+
+def _acceptable_until(claims: Mapping[str, Any], *, now: datetime) -> datetime:
+    """Return until when an assertion is accepted: it is refused five minutes after it was issued, whatever it says of
+    its end, because Authlib's say an hour. One that does not say when it was issued must end within that time."""
+    ends_at = require_times(claims, now=now, issued=False)
+    if "iat" in claims:
+        ends_at = min(ends_at, require_time(claims, "iat", now=now) + LONGEST_LIFE)
+    if now - ends_at >= LEEWAY:
+        raise TokenRefused("The assertion was issued more than five minutes ago.", cause="expired")
+    if ends_at - now > LONGEST_LIFE + LEEWAY:
+        raise TokenRefused("An assertion without 'iat' may expire five minutes ahead at most.", cause="lifespan")
+    return ends_at + LEEWAY
 
 
 def _digest(client_id: str, jti: str) -> bytes:
