@@ -48,18 +48,6 @@ def build_introspection(
     )
 
 
-def introspection_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
-    """Return the members of the server's metadata about introspection (RFC 8414 section 2); none where it is off."""
-    configured = infrastructure.settings.introspection
-    if not configured.enabled:
-        return {}
-    return {
-        "introspection_endpoint": f"{infrastructure.base_url}{configured.path}",
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt"],
-        "introspection_endpoint_auth_signing_alg_values_supported": sorted(ASYMMETRIC),
-    }
-
-
 def build_introspection_endpoint(
     introspection: Introspection, infrastructure: Infrastructure, accounts: Accounts, stores: Stores, metrics: Metrics
 ) -> IntrospectionEndpoint:
