@@ -1,15 +1,21 @@
 """Fixtures of the providers: the stages of the conformance suite, and applications with real providers."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.http_client import GuardedClient
-from tests.attacks.scene import opened
+from tests.attacks.scene import Scene, opened
+from tests.services.openid_provider import OpenIDProvider
 from tests.upstream.stages import (
+    API,
+    BACK,
+    ELSEWHERE,
     HERE,
     STAGES,
     IntrospectionStage,
@@ -20,7 +26,8 @@ from tests.upstream.stages import (
     UserinfoStage,
 )
 
-STORES = [{"id": HERE}, {"id": "quince"}]
+GRANTS = ["authorization_code", "refresh_token", "password", "client_credentials"]
+STORES = [{"id": HERE}, {"id": ELSEWHERE}]
 _OF_NPM: dict[str, Callable[..., Stage]] = {
     "jwt": JwtStage,
     "introspection": IntrospectionStage,
@@ -48,3 +55,38 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             yield OtherStage(request.getfixturevalue("other_openid_provider"), http)
         else:
             yield _OF_NPM[request.param](request.getfixturevalue("openid_provider"), http)
+
+
+@pytest.fixture
+async def open_shop(
+    sqlite_dsn: str, tmp_path: Path, openid_provider: OpenIDProvider
+) -> AsyncIterator[Callable[..., Awaitable[Scene]]]:
+    """Open an application whose store takes the tokens of the OpenID provider; `more` changes the provider's section,
+    `settings` all others."""
+    openid_provider.client(redirect_uris=[BACK], grant_types=GRANTS)
+    async with AsyncExitStack() as closing:
+
+        async def open_shop(
+            *others: Mapping[str, Any], settings: Mapping[str, Any] | None = None, **more: Any
+        ) -> Scene:
+            section = {
+                "id": "idp",
+                "kind": "oidc",
+                "issuer": openid_provider.issuer,
+                "audiences": [API],
+                "cache": "0s",
+                **more,
+            }
+            given = {
+                "clients": {"http": {"disallow_private_ip_ranges": False}},
+                "providers": [section, *others],
+                "stores": [{"id": HERE, "provider": "idp"}, {"id": ELSEWHERE}, {"id": "plum"}],
+                "default_store": HERE,
+                **(settings or {}),
+            }
+            clock = StoppedClock(datetime.now(UTC))
+            scene = await closing.enter_async_context(opened(sqlite_dsn, tmp_path, clock, settings=given))
+            closing.push_async_callback(scene.application.accounts.identity_providers.close)
+            return scene
+
+        yield open_shop

@@ -7,11 +7,13 @@ from uuid import UUID
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.hooks import build_hooks, no_hooks
+from shopkeeper.app.identity_providers import build_password_providers
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.credentials import simulated_registrations
+from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
@@ -159,8 +161,10 @@ def _bound(infrastructure: Infrastructure, accounts: Accounts, remembered: Provi
 
 def _password_providers(infrastructure: Infrastructure, accounts: Accounts) -> Mapping[str, PasswordProvider]:
     """Return what takes a name and a password in the stores of each provider."""
-    upstream = {section.id: WithoutPasswords(section.id) for section in infrastructure.settings.providers}
-    return {OwnProvider.name: OwnProvider(accounts.methods.password), **upstream}
+    without = {section.id: WithoutPasswords(section.id) for section in infrastructure.settings.providers}
+    guard = AttemptGuard(throttle=accounts.throttles["login"], audit=infrastructure.audit)
+    granting = build_password_providers(accounts.identity_providers, guard=guard, assurance=accounts.assurance)
+    return {OwnProvider.name: OwnProvider(accounts.methods.password), **without, **granting}
 
 
 def _deferred_merges(

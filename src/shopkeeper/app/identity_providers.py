@@ -8,6 +8,7 @@ from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.social_providers import MICROSOFT, provider_of
 from shopkeeper.clock import Clock
+from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.claims_mapping import ClaimsMapper
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.identity.schema import Schemas
@@ -16,15 +17,19 @@ from shopkeeper.openid.access_token import AccessTokenRules
 from shopkeeper.openid.access_tokens import AccessTokens
 from shopkeeper.openid.calls import Limits
 from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.password_grant import GrantRequest, PasswordGrant
 from shopkeeper.openid.preset import Preset
 from shopkeeper.openid.presets import PRESETS
 from shopkeeper.openid.provider import TENANT, Endpoints, Provider
+from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.settings import Settings
 from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
 from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import SHARED_TENANTS, OidcProvider
 from shopkeeper.upstream.kept_tokens import KeptTokens
 from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
+from shopkeeper.upstream.passwords import ProviderPasswords
+from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
 
 PLACE: Final = "providers"
@@ -52,6 +57,7 @@ class BuiltOidcProvider:
     client: OpenIDClient
     mapper: ClaimsMapper
     source: OidcTokens
+    grant: PasswordGrant | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,47 @@ async def _built(
     source = token_source_of(
         section, client, clock=infrastructure.clock, stores=fronts_of(section, infrastructure.settings)
     )
-    return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source)
+    grant = _password_grant(section, infrastructure) if section.password_grant.enabled else None
+    return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source, grant)
+
+
+def _password_grant(section: OidcProvider, infrastructure: Infrastructure) -> PasswordGrant:
+    """Build the password grant, with a client of its own: guesses at passwords, which a provider answers with 429, must
+    not open the circuit breakers of all other calls."""
+    given = section.password_grant
+    ours = {"client_id": given.client_id, "client_secret": given.client_secret} if given.client_id is not None else {}
+    provider = identity_provider_of(section.model_copy(update=ours))
+    granting = replace(provider, endpoints=replace(provider.endpoints, token=given.token_url))
+    client = OpenIDClient(
+        granting,
+        http=infrastructure.http_client,
+        clock=infrastructure.clock,
+        limits=LIMITS,
+        tally=infrastructure.tally,
+    )
+    return PasswordGrant(
+        client,
+        GrantRequest(given.scope, given.audience, given.realm),
+        access_tokens=AccessTokens(client, _rules(section), clock=infrastructure.clock),
+        clock=infrastructure.clock,
+    )
+
+
+def build_password_providers(
+    providers: IdentityProviders, *, guard: AttemptGuard, assurance: AssurancePolicy
+) -> Mapping[str, PasswordProvider]:
+    """Return what takes a name and a password in the stores of each provider that lets us."""
+    return {
+        built.section.id: ProviderPasswords(
+            built.grant,
+            guard=guard,
+            tokens=built.source,
+            provisioning=providers.provisioning,
+            assurance=assurance,
+        )
+        for built in providers.oidc
+        if built.grant is not None
+    }
 
 
 def token_source_of(

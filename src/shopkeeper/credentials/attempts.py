@@ -10,6 +10,7 @@ later, under the lock (`signin/completion.py`).
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 from uuid import UUID
 
 from shopkeeper.client import Client
@@ -19,6 +20,8 @@ from shopkeeper.identity.values import Identity
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle, ThrottleSlot
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,29 @@ class AttemptGuard:
             await _record_failure(self._audit, unit, attempt, reason)
             raise InvalidCredentials
         await self._throttle.succeeded(slot)
+
+    async def judge_elsewhere(
+        self, unit: Unit, attempt: CredentialAttempt, check: Callable[[], Awaitable[T | None]]
+    ) -> T:
+        """Judge an attempt at an account that another server keeps: only its answer says whose it is.
+
+        `check` asks that server, and returns what it vouches for, None where the secret is wrong. Counts and raises as
+        `judge_secret` does.
+        """
+        slot = await self._counted(unit, attempt)
+        try:
+            vouched = await check()
+        except BaseException:  # no verdict: an outage, or a secret that is right and not enough
+            await self._throttle.release(slot)
+            raise
+        if vouched is None or slot.exhausted:
+            await self._throttle.failed(slot)
+            await _record_failure(
+                self._audit, unit, attempt, "too_many_attempts" if slot.exhausted else "wrong_credentials"
+            )
+            raise InvalidCredentials
+        await self._throttle.succeeded(slot)
+        return vouched
 
     async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:
         """Record a wrong secret in a registration, which the registrar counts. There is no account to name yet."""

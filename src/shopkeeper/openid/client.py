@@ -299,8 +299,8 @@ class OpenIDClient:
             raise
         except ProviderError as failure:
             self.count(failure.code)
-            if for_token and isinstance(failure, ProviderTokenInvalid):
-                log.info("provider.token_refused", provider=self.provider.id, cause=failure.cause)
+            if not failure.at_fault or (for_token and isinstance(failure, ProviderTokenInvalid)):
+                log.info("provider.not_accepted", provider=self.provider.id, cause=failure.cause)
                 raise
             log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.detail)
             raise

@@ -15,6 +15,7 @@ repeats a token, a code, a secret, or what a provider answered, but for the issu
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from shopkeeper.errors import UpstreamFailed
 
@@ -23,6 +24,8 @@ class ProviderError(UpstreamFailed):
     """Something is wrong at an identity provider, or between us and it. Only its subclasses are raised."""
 
     code = "provider_failed"
+    at_fault: ClassVar[bool] = True
+    """Whether it is for the operator to look at; False where a person has typed something wrong."""
     message = "The sign-in with this provider did not work. Try again, or choose another way."
 
     def __init__(self, detail: str | None = None, *, cause: str = "failed") -> None:

@@ -65,18 +65,26 @@ class TokenEndpoint:
             ProviderAnswerInvalid: the provider does not accept our request, or answers no tokens.
             ProviderUnavailable: it did not answer in time.
         """
-        if metadata.token_endpoint is None:
-            raise ProviderAnswerInvalid("The provider names no token endpoint.", cause="no_endpoint")
         needed = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         form = {**self._provider.token_parameters, **needed}
         if code_verifier is not None:
             form["code_verifier"] = code_verifier
+        return tokens_of(await self.send(form, metadata), self._provider.token_shape)
+
+    async def send(self, form: Mapping[str, str], metadata: Metadata) -> HttpResponse:
+        """Send a request of any grant, with our authentication.
+
+        Raises:
+            ProviderAnswerInvalid: the provider names no token endpoint, or answered something that is no answer.
+            ProviderUnavailable: it did not answer in time.
+        """
+        if metadata.token_endpoint is None:
+            raise ProviderAnswerInvalid("The provider names no token endpoint.", cause="no_endpoint")
         headers, further = self.authentication(metadata)
         media_type, content = _encoded({**form, **further}, self._provider.token_shape)
-        response = await self._calls.send(
+        return await self._calls.send(
             "POST", metadata.token_endpoint, headers={"Content-Type": media_type, **headers}, content=content
         )
-        return _tokens(response, self._provider.token_shape)
 
     def authentication(self, metadata: Metadata) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return the headers and form fields by which we authenticate (RFC 6749 section 2.3.1)."""
@@ -125,7 +133,8 @@ def _encoded(form: Mapping[str, str], shape: TokenShape) -> tuple[str, bytes]:
     return "application/x-www-form-urlencoded", urlencode(named).encode()
 
 
-def _tokens(response: HttpResponse, shape: TokenShape) -> Tokens:
+def tokens_of(response: HttpResponse, shape: TokenShape) -> Tokens:
+    """Return the tokens of an answer of the token endpoint. Raises as `TokenEndpoint.redeem` does."""
     document = parse_object(response.body, what="The provider's token answer")
     document |= {ours: document[theirs] for ours, theirs in shape.answer.items() if theirs in document}
     # GitHub answers errors with 200.

@@ -7,6 +7,7 @@ A JWT is known by its issuer, which is unverified then and only chooses; everyth
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import structlog
@@ -87,6 +88,17 @@ class OidcTokens:
         except ProviderError as failure:
             raise IdentityProviderUnavailable.because(failure) from failure
 
+    def vouched(self, issuer: str, subject: str, claims: Mapping[str, Any], *, expires_at: datetime) -> External:
+        """Return the subject of claims that were verified already, such as those of an ID token of this provider."""
+        return External(
+            provider=self.provider,
+            issuer=issuer,
+            subject=subject,
+            claims=claims,
+            expires_at=expires_at,
+            **self._membership_in(claims),
+        )
+
     async def userinfo(self, external: External, token: str) -> Mapping[str, Any]:
         """Return what the provider's userinfo says of the subject of a verified token. Raises as `verify` does."""
         try:
@@ -115,7 +127,6 @@ class OidcTokens:
         raise TokenInvalid
 
     def _external(self, token: AccessToken) -> External:
-        groups = self._names(token, self._membership.groups)
         return External(
             provider=self.provider,
             issuer=token.issuer,
@@ -125,16 +136,22 @@ class OidcTokens:
             audience=token.audience,
             client_id=token.client_id,
             scope=token.scope,
-            groups=groups.names,
-            roles=self._names(token, self._membership.roles).names,
-            groups_left_out=groups.reading is not Reading.COMPLETE,
             by_application=token.by_application,
+            **self._membership_in(token.claims),
         )
 
-    def _names(self, token: AccessToken, path: str | None) -> ClaimedNames:
+    def _membership_in(self, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+        groups = self._names(claims, self._membership.groups)
+        return {
+            "groups": groups.names,
+            "roles": self._names(claims, self._membership.roles).names,
+            "groups_left_out": groups.reading is not Reading.COMPLETE,
+        }
+
+    def _names(self, claims: Mapping[str, Any], path: str | None) -> ClaimedNames:
         if path is None:
             return ClaimedNames()
-        names = claimed_names(token.claims, path)
+        names = claimed_names(claims, path)
         if names.reading is not Reading.COMPLETE:
             # Entra leaves groups out where they are more than 200: configure it to emit those of the application only.
             log.warning("provider.names_incomplete", provider=self.provider, claim=path, reading=names.reading.value)

@@ -79,11 +79,12 @@ class Provisioning:
         # A link that names the issuer comes before an imported one, which may mean the same account.
         return min(owners, key=lambda identity: not self._is_named(identity, external), default=None)
 
-    async def identity_of(self, external: External, *, token: str, client: Client) -> Identity:
+    async def identity_of(self, external: External, *, token: str | None, client: Client) -> Identity:
         """Return the active identity of a person. Never call it while a transaction is open.
 
         Args:
-            token: the one that was verified, with which the provider tells more of a new person.
+            token: the one that was verified, with which the provider tells more of a new person; None where the claims
+                are all that it tells.
 
         Raises:
             IdentityProviderUnavailable: what the provider says of a new person cannot be read now.
@@ -105,7 +106,7 @@ class Provisioning:
         """Return whether an identity, read with its credentials, has the account of an external subject."""
         return self._is_linked(identity, external)
 
-    async def _make(self, external: External, token: str, client: Client) -> Identity:
+    async def _make(self, external: External, token: str | None, client: Client) -> Identity:
         rules = self._rules.get(external.provider)
         if rules is None or not rules.create:
             raise SubjectUnknown("Ask the shop for an account; this provider's customers do not get one by themselves.")
@@ -127,8 +128,8 @@ class Provisioning:
             raise SubjectUnknown(_ADDRESS_TAKEN) from taken
         return identity
 
-    async def _mapped(self, external: External, token: str, rules: ProvisioningRules) -> NewIdentity:
-        more = await rules.more(external, token) if rules.more is not None else {}
+    async def _mapped(self, external: External, token: str | None, rules: ProvisioningRules) -> NewIdentity:
+        more = await rules.more(external, token) if rules.more is not None and token is not None else {}
         # What the token says was verified for us; userinfo adds to it.
         claims = {**more, **external.claims}
         authenticated = Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
