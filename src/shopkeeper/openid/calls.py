@@ -11,13 +11,11 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import MalformedBody
 from shopkeeper.http_client import GuardedClient, HttpCallFailed, HttpCallRefused, HttpResponse, HttpResponseTooLarge
 from shopkeeper.openid.circuit_breaker import Call, CircuitBreakers
-from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderUnavailable
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderAskedTooOften, ProviderUnavailable
 from shopkeeper.parsing import parse_json
 
 MAX_ANSWER: Final = 256 * 1024
 MAX_VALUES: Final = 5_000
-TOO_OFTEN: Final = "too_many_requests"
-"""The cause of a `ProviderUnavailable` where the provider itself says that it is asked too often (429)."""
 LONGEST_RETRY_AFTER: Final = 120
 """Seconds that a provider may have us tell others to wait."""
 _AWAY: Final = frozenset(
@@ -167,9 +165,7 @@ def parse_answer(body: bytes, *, what: str) -> Any:
 
 def _usable(response: HttpResponse) -> HttpResponse:
     if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise ProviderUnavailable(
-            "The provider answered that it is asked too often.", cause=TOO_OFTEN, retry_after=_retry_after(response)
-        )
+        raise ProviderAskedTooOften(cause="status", retry_after=_retry_after(response))
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ProviderUnavailable(
             f"The provider answered with {response.status}.", cause="status", retry_after=_retry_after(response)

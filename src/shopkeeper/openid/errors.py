@@ -5,6 +5,7 @@
     UpstreamFailed                   502
     └── ProviderError                502 something is wrong at a provider, or between us and it
         ├── ProviderUnavailable      502 it is down or slow, or was so a moment ago
+        │   └── ProviderAskedTooOften    502 it says that it is asked too often
         ├── ProviderAnswerInvalid    502 it answered something that we cannot use
         ├── AuthorizationRefused     400 it sent the shopper back without a sign-in
         └── ProviderTokenInvalid     400 an ID token or logout token is not valid
@@ -53,6 +54,10 @@ class ProviderUnavailable(ProviderError):
         if self.retry_after is None:
             return super().headers
         return {**super().headers, "Retry-After": str(self.retry_after)}
+
+
+class ProviderAskedTooOften(ProviderUnavailable):
+    """The provider itself says that it is asked too often (429)."""
 
 
 class ProviderAnswerInvalid(ProviderError):

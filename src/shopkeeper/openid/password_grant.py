@@ -88,7 +88,7 @@ class PasswordGrant:
         Raises:
             PasswordWrong: they are not accepted.
             SecondFactorWanted: the account has a second factor.
-            ProviderUnavailable: the provider is away, or is asked too often (`TOO_OFTEN`).
+            ProviderUnavailable: the provider is away, or is asked too often (`ProviderAskedTooOften`).
             ProviderError: its answer cannot be used, or its token is not valid.
         """
         async with self._client.conversation(for_token=True):

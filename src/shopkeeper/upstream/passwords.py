@@ -9,8 +9,7 @@ from shopkeeper.credentials.steps import Proof, UpstreamSession
 from shopkeeper.errors import TooManyRequests
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.values import Aal, Identity
-from shopkeeper.openid.calls import LONGEST_RETRY_AFTER, TOO_OFTEN
-from shopkeeper.openid.errors import ProviderError, ProviderUnavailable
+from shopkeeper.openid.errors import ProviderAskedTooOften, ProviderError
 from shopkeeper.openid.password_grant import Granted, PasswordGrant, PasswordWrong, SecondFactorWanted
 from shopkeeper.openid.token_claims import text_claim
 from shopkeeper.sessions.assurance import AssurancePolicy
@@ -84,10 +83,8 @@ class ProviderPasswords:
             return None
         except SecondFactorWanted as wanted:
             raise SecondFactorAtProvider from wanted
-        except ProviderUnavailable as away:
-            if away.cause == TOO_OFTEN:
-                raise TooManyRequests(retry_after=min(away.retry_after or _PAUSE, LONGEST_RETRY_AFTER)) from away
-            raise IdentityProviderUnavailable.because(away) from away
+        except ProviderAskedTooOften as often:
+            raise TooManyRequests(retry_after=often.retry_after or _PAUSE) from often
         except ProviderError as failed:
             raise IdentityProviderUnavailable.because(failed) from failed
 
