@@ -111,7 +111,7 @@ async def build_identity_providers(
             rules[server.id] = await _rules_of_session_server(index, server, infrastructure, schemas)
     return IdentityProviders(
         oidc=built,
-        social=[SocialProvider(each.client, each.mapper) for each in built if each.section.sign_in],
+        social=[_social(each) for each in built if each.section.sign_in],
         provisioning=Provisioning(database=infrastructure.database, identities=identities, rules=rules),
     )
 
@@ -128,6 +128,13 @@ async def _rules_of_session_server(
         mapper=mapper,
         schema_id=section.provisioning.schema_id,
         issuer=section.issuer,
+    )
+
+
+def _social(built: BuiltOidcProvider) -> SocialProvider:
+    section = built.section
+    return SocialProvider(
+        built.client, built.mapper, groups_claim=section.groups_claim, roles_claim=section.roles_claim
     )
 
 

@@ -50,7 +50,15 @@ async def build_social_providers(
         )
         mapper = await _mapper(index, section, infrastructure, schemas)
         updates = section.update_identity_on_login == "automatic"
-        found.append(SocialProvider(client, mapper, updates_identity=updates))
+        found.append(
+            SocialProvider(
+                client,
+                mapper,
+                updates_identity=updates,
+                groups_claim=section.groups_claim,
+                roles_claim=section.roles_claim,
+            )
+        )
     return found
 
 

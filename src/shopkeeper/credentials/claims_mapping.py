@@ -3,7 +3,8 @@
 Jsonnet is what Kratos' configuration has (`mapper_url`). It reads `std.extVar("claims")`, see `mapper_claims.py`,
 `std.extVar("provider")`, the provider's id, and `std.extVar("identity")`: the one that is brought up to date, or one
 without traits where it registers. Its result is
-`{identity: {traits, metadata_public, metadata_admin, verified_addresses: [{via, value}]}}`.
+`{identity: {traits, metadata_public, metadata_admin, verified_addresses: [{via, value}], groups: []}}`; the groups may
+stand beside the identity, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,16 +52,23 @@ class Mapped:
 
     Args:
         verified_addresses: addresses that the mapper calls verified, and that the provider says are.
+        groups: all groups that the provider gives; None where the mapper says nothing of them.
     """
 
     traits: Mapping[str, Any]
     metadata_public: Mapping[str, Any] | None = None
     metadata_admin: Mapping[str, Any] | None = None
     verified_addresses: Sequence[tuple[Via, str]] = ()
+    groups: Sequence[str] | None = None
 
 
 class ClaimsMapper(Protocol):
     """Makes an identity of claims."""
+
+    @property
+    def gives_groups(self) -> bool:
+        """Whether its result may have groups, so that each sign-in asks it."""
+        ...
 
     async def map(
         self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None
@@ -91,10 +99,12 @@ class _Identity(msgspec.Struct, frozen=True):
     metadata_public: dict[str, Any] | None = None
     metadata_admin: dict[str, Any] | None = None
     verified_addresses: list[_Address | None] | None = None
+    groups: list[str] | None = None
 
 
 class _Result(msgspec.Struct, frozen=True):
     identity: _Identity
+    groups: list[str] | None = None
 
 
 class JsonnetMapper:
@@ -112,17 +122,24 @@ class JsonnetMapper:
     def __init__(self, source: str, jsonnet: Jsonnet, *, provider: str) -> None:
         self._source, self._jsonnet, self._provider = source, jsonnet, provider
 
+    @property
+    def gives_groups(self) -> bool:
+        """Whether its text has the name of the member: without it, it returns none."""
+        return "groups" in self._source
+
     async def map(
         self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None
     ) -> Mapped:
         """Return what the identity is made of. Raises `MappingFailed` and `ProviderUnavailable`."""
         claims = mapper_claims(authenticated)
-        made = self._read(await self._evaluate(claims, _NOTHING_YET if identity is None else _shown(identity)))
+        result = self._read(await self._evaluate(claims, _NOTHING_YET if identity is None else _shown(identity)))
+        made = result.identity
         return Mapped(
             made.traits,
             made.metadata_public,
             made.metadata_admin,
             verified_addresses=_proven(made.verified_addresses or (), claims),
+            groups=result.groups if made.groups is None else made.groups,
         )
 
     async def _evaluate(self, claims: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
@@ -136,11 +153,11 @@ class JsonnetMapper:
         except JsonnetFailed as failed:
             raise self._failed("mapper_too_expensive", line=failed.line) from failed
 
-    def _read(self, result: bytes) -> _Identity:
+    def _read(self, result: bytes) -> _Result:
         if len(result) > LARGEST_RESULT:
             raise self._failed("mapper_too_expensive")
         try:
-            return msgspec.json.decode(result, type=_Result).identity
+            return msgspec.json.decode(result, type=_Result)
         except (msgspec.DecodeError, RecursionError) as wrong:
             raise self._failed("mapper_result") from wrong
 
@@ -159,6 +176,10 @@ class SchemaMapper:
     """
 
     schemas: Schemas
+
+    @property
+    def gives_groups(self) -> bool:
+        return False
 
     async def map(
         self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None

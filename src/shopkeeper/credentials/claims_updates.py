@@ -1,4 +1,5 @@
-"""What a sign-in with a provider changes of an identity: it verifies addresses, and brings the identity up to date.
+"""What a sign-in with a provider changes of an identity: it verifies addresses, replaces the groups that the provider
+gives, and brings the identity up to date.
 
 Up to date (`update_identity_on_login`) are traits and metadata. A trait that holds an identifier or an address never
 changes: the account would be recovered by somebody whom only the provider knows, an address that the owner has changed
@@ -13,9 +14,11 @@ import structlog
 
 from shopkeeper.client import Client
 from shopkeeper.credentials.claims_mapping import Mapped
+from shopkeeper.credentials.provider_groups import told_groups
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.credentials.steps import Update
 from shopkeeper.errors import InvalidInput
+from shopkeeper.identity.memberships import GivenGroups, group_names, provider_source
 from shopkeeper.identity.schema import Schema
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity, Via
@@ -57,22 +60,57 @@ class ClaimsUpdates:
         self._identities = identities
 
     async def told(
-        self, owner: Identity, social: SocialProvider, authenticated: Authenticated, *, client: Client
+        self,
+        owner: Identity,
+        social: SocialProvider,
+        authenticated: Authenticated,
+        *,
+        linked_as: str,
+        client: Client,
     ) -> Told:
         """Return what a provider changes of an identity that was read with its addresses.
 
         The sign-in goes on without a change where the mapper fails, or makes what the identity's schema refuses.
+
+        Args:
+            linked_as: the id of the provider that the account is linked under, whose groups these are.
         """
-        if not social.updates_identity and all(address.verified for address in owner.verifiable_addresses):
-            return Told()
+        mapped = await self._mapped(owner, social, authenticated)
+        names = told_groups(social, authenticated, mapped)
+        updates = []
+        if mapped is not None and social.updates_identity:
+            updates.append(self._update(owner, mapped, provider=social.provider.id, client=client))
+        if names is not None:
+            given = GivenGroups(names, provider_source(linked_as))
+            updates.append(self._giving(owner, given, provider=social.provider.id, client=client))
+        return Told(mapped.verified_addresses if mapped is not None else (), _together(updates))
+
+    async def _mapped(self, owner: Identity, social: SocialProvider, authenticated: Authenticated) -> Mapped | None:
+        """Return what the mapper makes of the claims; None where nothing of it is wanted, or it fails."""
+        verified = all(address.verified for address in owner.verifiable_addresses)
+        if verified and not (social.updates_identity or social.mapper.gives_groups):
+            return None
         try:
-            mapped = await social.mapper.map(authenticated, identity=owner)
+            return await social.mapper.map(authenticated, identity=owner)
         except (ProviderError, InvalidInput):  # the latter where the schema was taken out of the settings
-            return Told()
-        if not social.updates_identity:
-            return Told(mapped.verified_addresses)
-        update = self._update(owner, mapped, provider=social.provider.id, client=client)
-        return Told(mapped.verified_addresses, update)
+            return None
+
+    def _giving(self, owner: Identity, given: GivenGroups, *, provider: str, client: Client) -> Update | None:
+        """Return the change that replaces the groups of a source; None where they are so already."""
+        before = {each.group for each in owner.memberships if each.source == given.source}
+        if before == {*group_names(given)}:
+            return None
+
+        async def give(unit: Unit, identity: Identity) -> Identity:
+            try:
+                return await self._identities.give_groups(
+                    unit, identity, given, actor=f"provider:{provider}", client_ip=client.ip
+                )
+            except InvalidInput as too_many:  # before anything was written
+                log.warning("oidc.groups_not_given", identity=str(identity.id), provider=provider, code=too_many.code)
+                return identity
+
+        return give
 
     def _update(self, owner: Identity, mapped: Mapped, *, provider: str, client: Client) -> Update | None:
         if self._new_profile(owner, mapped, provider=provider) is None:
@@ -115,6 +153,20 @@ class ClaimsUpdates:
             before.metadata_admin if mapped.metadata_admin is None else mapped.metadata_admin,
         )
         return after if after != before else None
+
+
+def _together(updates: Sequence[Update | None]) -> Update | None:
+    """Return the update that makes several, one after the other; None where there is none."""
+    wanted = [update for update in updates if update is not None]
+    if not wanted:
+        return None
+
+    async def update(unit: Unit, identity: Identity) -> Identity:
+        for each in wanted:
+            identity = await each(unit, identity)
+        return identity
+
+    return update
 
 
 def merged(known: Mapping[str, Any], told: Mapping[str, Any]) -> Mapping[str, Any]:

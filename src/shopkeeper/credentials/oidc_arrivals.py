@@ -4,7 +4,7 @@ The owner is whoever the account is linked to (`oidc_accounts.py`). An account w
 the traits that the provider has not told (`Arrival`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
 from shopkeeper.credentials.oidc_links import OidcLinks
 from shopkeeper.credentials.oidc_withheld import WithheldSignIns
+from shopkeeper.credentials.provider_groups import told_groups
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import (
     CredentialChange,
@@ -27,6 +28,7 @@ from shopkeeper.credentials.steps import (
     Unverified,
     UpstreamSession,
 )
+from shopkeeper.identity.memberships import GivenGroups, provider_source
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.openid.authenticated import Authenticated, usable_hint
 from shopkeeper.storage.database import Unit
@@ -153,6 +155,7 @@ class OidcArrivals:
             id_token=usable_hint(authenticated.id_token),
             one_use=authenticated.one_use,
             aal=aal,
+            groups=_as_tuple(told_groups(social, authenticated, mapped)),
         )
         enrolment = self._enrolment(submission, social, arrival)
         if submission.identity is not None:  # refused, as the account of another identity is
@@ -181,7 +184,9 @@ class OidcArrivals:
         def still_valid(now: Identity) -> bool:
             return self._accounts.account(now, authenticated) is not None
 
-        told = await self._updates.told(owner, social, authenticated, client=submission.client)
+        account = self._accounts.account(owner, authenticated)
+        linked_as = account.provider if account is not None else social.provider.id
+        told = await self._updates.told(owner, social, authenticated, linked_as=linked_as, client=submission.client)
         return Proof(
             owner.id,
             OIDC,
@@ -211,6 +216,7 @@ class OidcArrivals:
             provider=arrival.provider,
             when_simulated=self._withheld.remembering(issuer=arrival.issuer, subject=arrival.subject),
             link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
+            groups=None if arrival.groups is None else GivenGroups(arrival.groups, provider_source(arrival.provider)),
             upstream=UpstreamSession(
                 arrival.provider,
                 arrival.issuer,
@@ -220,6 +226,10 @@ class OidcArrivals:
                 one_use=arrival.one_use,
             ),
         )
+
+
+def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _upstream(provider_id: str, authenticated: Authenticated) -> UpstreamSession:

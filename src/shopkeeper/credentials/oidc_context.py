@@ -51,6 +51,7 @@ class Arrival:
     Args:
         traits: what the provider told, mapped.
         verified: e-mail addresses and phone numbers that the provider has verified, as pairs of `via` and value.
+        groups: those that the provider gives; None where it says nothing of them.
         aal: the level that the sign-in at the provider stands for.
         until: when it counts no more: the provider is asked again then.
     """
@@ -67,6 +68,7 @@ class Arrival:
     id_token: str | None = None
     one_use: OneUse | None = None
     aal: Aal = Aal.AAL1
+    groups: tuple[str, ...] | None = None
 
 
 class SocialContexts:

@@ -18,11 +18,15 @@ class SocialProvider:
 
     Args:
         updates_identity: whether each sign-in brings the identity up to date with the provider's claims.
+        groups_claim, roles_claim: where the claims list the groups of a person, and the roles, which become groups, too
+            (`openid/claim_paths.py`); None where they are not read.
     """
 
     client: OpenIDClient
     mapper: ClaimsMapper
     updates_identity: bool = False
+    groups_claim: str | None = None
+    roles_claim: str | None = None
 
     @property
     def provider(self) -> Provider:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from shopkeeper.errors import Refusal
+from shopkeeper.identity.memberships import GivenGroups
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.openid.authenticated import OneUse
 from shopkeeper.storage.database import Unit
@@ -203,6 +204,7 @@ class Enrolment:
         metadata_public, metadata_admin: stored with the identity (contract page section 4.1).
         aal, amr, provider, upstream: as in `Proof`, for the session that registering may start.
         attempt: as in `Proof`.
+        groups: those that its provider gives it.
         when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
             taken; with None where one was created, to do as much work.
         link: set where the method is a `LinkingMethod`; None where a taken address is only told as taken.
@@ -223,6 +225,7 @@ class Enrolment:
     when_simulated: Callable[[Unit, Identity | None], Awaitable[None]] | None = None
     upstream: UpstreamSession | None = None
     link: LinkOffer | None = None
+    groups: GivenGroups | None = None
 
 
 @dataclass(frozen=True, slots=True)

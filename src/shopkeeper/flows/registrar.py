@@ -250,6 +250,7 @@ class Registrar:
             metadata_admin=enrolment.metadata_admin,
             credentials=enrolment.credentials,
             verifiable_addresses=[AddressInput(value, via, verified=True) for via, value in enrolment.verified],
+            groups=enrolment.groups,
         )
         return await self.owned(
             Admission(enrolment, new, owner=None, notified=False, mailed=await self._may_mail(new, client))

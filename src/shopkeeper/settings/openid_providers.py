@@ -64,6 +64,7 @@ def _requested_claims(claims: Mapping[str, Mapping[str, Any]]) -> Mapping[str, M
     return claims
 
 
+ClaimPath = Annotated[str, Field(min_length=1, max_length=512)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 IssuerUrl = Annotated[str, AfterValidator(_issuer)]
 
@@ -143,6 +144,15 @@ class OpenIDProvider(Section):
         default="never",
         description="Whether each sign-in brings traits and metadata up to date with the provider's claims "
         "(`automatic`); identifiers and addresses stay in any case",
+    )
+    groups_claim: ClaimPath | None = Field(
+        default=None,
+        description="Where the claims list the groups of a customer, such as `groups`; each sign-in replaces those "
+        "that the provider gave. Unset, only a mapper gives groups",
+    )
+    roles_claim: ClaimPath | None = Field(
+        default=None,
+        description="Where the claims list roles, such as `realm_access.roles`; they become groups of the same names",
     )
     silent_sign_on: bool = Field(
         default=False, description="Whether pages may ask the provider for a sign-in without showing anything"
