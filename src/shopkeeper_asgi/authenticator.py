@@ -98,15 +98,17 @@ class Authenticator:
             headers: names and values as the client has sent them; a name may repeat.
             method: its method; a cookie does not count where another site's page sends one that changes something.
             websocket: whether it opens a WebSocket.
-            optional: whether requests without a token pass; the authenticator's where None.
+            optional: whether requests without a token pass; the authenticator's where None. With False, `ignore_wrong`
+                does not count either: the result is a user.
 
         Raises `AuthenticationFailed`.
         """
+        passes = self.optional if optional is None else optional
         try:
-            credential = self._read(headers, method=method, websocket=websocket, optional=optional)
+            credential = self._read(headers, method=method, websocket=websocket, optional=passes)
             return None if credential is None else await self.verify(credential)
         except TokenInvalid:
-            if self.ignore_wrong:
+            if passes and self.ignore_wrong:
                 return None
             raise
 
@@ -114,11 +116,12 @@ class Authenticator:
         self, headers: Iterable[Header], *, method: str = "GET", optional: bool | None = None
     ) -> User | None:
         """Return the user of a request, as `authenticate` does, for synchronous frameworks. It waits in the thread."""
+        passes = self.optional if optional is None else optional
         try:
-            credential = self._read(headers, method=method, websocket=False, optional=optional)
+            credential = self._read(headers, method=method, websocket=False, optional=passes)
             return None if credential is None else self.verify_sync(credential)
         except TokenInvalid:
-            if self.ignore_wrong:
+            if passes and self.ignore_wrong:
                 return None
             raise
 
@@ -145,12 +148,9 @@ class Authenticator:
         """Close the connections and end the thread. The next request starts them again."""
         self._background.close()
 
-    def _read(
-        self, headers: Iterable[Header], *, method: str, websocket: bool, optional: bool | None
-    ) -> Credential | None:
+    def _read(self, headers: Iterable[Header], *, method: str, websocket: bool, optional: bool) -> Credential | None:
         credential = self.reader.read(headers, method=method, websocket=websocket)
-        passes = self.optional if optional is None else optional
-        return credential if passes else self.reader.require(credential)
+        return credential if optional else self.reader.require(credential)
 
     def _submit(self, key: bytes, credential: Credential) -> "Future[User]":
         return self._background.submit(lambda flights: flights.verify(key, credential))

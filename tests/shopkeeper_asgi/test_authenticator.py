@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, User, WhoAmI
+from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, TokenMissing, User, WhoAmI
 from shopkeeper_asgi.cache import UserCache, Verified
 from shopkeeper_asgi.credentials import Credential
 from tests.services.web import Server, says, serving
@@ -191,6 +191,22 @@ class TestFlights:
 
         with pytest.raises(ZeroDivisionError):
             await make(Broken()).authenticate(TOKEN)  # type: ignore[arg-type]
+
+
+class TestOptional:
+    async def test_a_route_that_needs_a_user_gets_one_whatever_the_others_may_lack(
+        self, provider: Server, make: Make
+    ) -> None:
+        """Regression: `ignore_wrong` gave None to a handler that was promised a user."""
+        provider.answers[PATH] = says(b"{}", status="401 Unauthorized")
+        lenient = make(WhoAmI(url=provider.url()), optional=True, ignore_wrong=True)
+        assert await lenient.authenticate(TOKEN) is None
+        with pytest.raises(TokenInvalid):
+            await lenient.authenticate(TOKEN, optional=False)
+        with pytest.raises(TokenInvalid):
+            await asyncio.to_thread(lambda: lenient.authenticate_sync(TOKEN, optional=False))
+        with pytest.raises(TokenMissing):
+            await lenient.authenticate([], optional=False)
 
 
 class TestManyCallers:
