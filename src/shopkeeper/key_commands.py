@@ -9,9 +9,10 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from shopkeeper.app import build_signing_keys
+from shopkeeper.app import build_audit, build_signing_keys
 from shopkeeper.clock import SystemClock
 from shopkeeper.settings import Settings, load
+from shopkeeper.tally import Tally
 from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, ready
 from shopkeeper.tokens.key_schedule import Turn
 from shopkeeper.tokens.signing_keys import FRESH, Rotation, SigningKeys
@@ -19,6 +20,8 @@ from shopkeeper.tokens.signing_keys import FRESH, Rotation, SigningKeys
 keys = typer.Typer(help="The keys that sign tokens: list them, or let another one sign.", no_args_is_help=True)
 
 T = TypeVar("T")
+ACTOR: Final = "command"
+"""Who did it, in the audit trail."""
 _MINUTES: Final = "%Y-%m-%d %H:%M"
 
 
@@ -70,7 +73,11 @@ def rotate_command(
     name = algorithm.value if algorithm is not None else None
 
     async def rotate(signing_keys: SigningKeys) -> Rotation:
-        return await (signing_keys.withdraw(name) if withdraw else signing_keys.rotate(name, at_once=now))
+        return await (
+            signing_keys.withdraw(name, actor=ACTOR)
+            if withdraw
+            else signing_keys.rotate(name, at_once=now, actor=ACTOR)
+        )
 
     rotation = ready(lambda: asyncio.run(_with_keys(settings, rotate)))
     _print_rotation(rotation, SystemClock().now(), withdrawn=withdraw)
@@ -104,4 +111,6 @@ async def _with_keys(settings: Settings, use: Callable[[SigningKeys], Awaitable[
     if not settings.secrets.for_sealing():
         fail("secrets.cipher is not set: without it no key can be sealed. Set it, as the server has it.")
     async with migrated(settings) as database:
-        return await use(build_signing_keys(settings, database, SystemClock()))
+        clock = SystemClock()
+        audit = build_audit(settings, clock, Tally())
+        return await use(build_signing_keys(settings, database, clock, audit=audit))

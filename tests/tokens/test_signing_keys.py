@@ -16,6 +16,7 @@ from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
 from shopkeeper.jose.verify import JwtRules
+from shopkeeper.storage.audit import Audit, audit_events
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.tokens.key_reloads import AT_ONCE
@@ -201,6 +202,29 @@ class TestRotation:
         async with database.unit() as unit:
             assert await keys.purge(unit, clock.now() - timedelta(minutes=30), 100) == 3
         assert [state for state, _ in await states(keys)] == ["retired", "current", "next"]
+
+
+class TestAuditTrail:
+    async def test_rotations_are_recorded_once_each_with_who_did_them(
+        self, process: Process, database: Database, clock: StoppedClock
+    ) -> None:
+        audit = Audit(clock, key=b"a key of thirty-two bytes, no less")
+        processes = [process(audit=audit, rotate_after=timedelta(days=90)) for _ in range(2)]
+        await processes[0].current()
+        rotation = await processes[0].rotate(at_once=True, actor="command")
+        clock.advance(days=91)
+        for _ in range(2):
+            await asyncio.gather(*(keys.current() for keys in processes))
+            clock.advance(seconds=FRESH.total_seconds())
+        await processes[1].withdraw(actor="command")
+        async with database.reading() as unit:
+            rows = await unit.all(select(audit_events).order_by(audit_events.c.id))
+        assert [(row.action, row.actor) for row in rows] == [
+            ("signing_keys.rotated", "command"),
+            ("signing_keys.rotated", "system"),
+            ("signing_keys.withdrawn", "command"),
+        ]
+        assert rows[0].details["kid"] == rotation.kid
 
 
 class TestWithdrawing:

@@ -8,7 +8,7 @@ line in the list of its file.
 
 from shopkeeper.app.application import Application, Misconfigured, build
 from shopkeeper.app.extensions import Extensions
-from shopkeeper.app.infrastructure import look_at_cache, open_database
+from shopkeeper.app.infrastructure import build_audit, look_at_cache, open_database
 from shopkeeper.app.lifecycle import dry_run, opened, running
 from shopkeeper.app.signing_keys import build_signing_keys
 
@@ -17,6 +17,7 @@ __all__ = [
     "Extensions",
     "Misconfigured",
     "build",
+    "build_audit",
     "build_signing_keys",
     "dry_run",
     "look_at_cache",

@@ -201,7 +201,7 @@ async def build_accounts(
         tokenizer=await build_session_tokenizer(infrastructure),
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
-        signing_keys=build_signing_keys(settings, infrastructure.database, clock),
+        signing_keys=build_signing_keys(settings, infrastructure.database, clock, audit=infrastructure.audit),
         acting=acting,
         throttles=throttles,
         courier=courier,

@@ -47,7 +47,7 @@ def build_infrastructure(
         database=open_database(settings),
         cache=_cache(settings, clock),
         outbox=Outbox(clock, listeners=listeners),
-        audit=_audit(settings, clock, tally),
+        audit=build_audit(settings, clock, tally),
         http_client=_http_client(settings),
         jsonnet=Jsonnet(),
         registry=CollectorRegistry(),
@@ -65,14 +65,14 @@ def build_infrastructure_again(former: Infrastructure, settings: Settings) -> In
     return replace(
         former,
         settings=settings,
-        audit=_audit(settings, former.clock, former.tally),
+        audit=build_audit(settings, former.clock, former.tally),
         http_client=former.http_client if same_client else _http_client(settings),
         registry=CollectorRegistry(),  # the collectors of the former application belong to the former one
         base_url=_base_url(settings),
     )
 
 
-def _audit(settings: Settings, clock: Clock, tally: Tally) -> Audit:
+def build_audit(settings: Settings, clock: Clock, tally: Tally) -> Audit:
     return Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit"), tally=tally)
 
 

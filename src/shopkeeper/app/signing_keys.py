@@ -6,6 +6,7 @@ from typing import Final
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing
 from shopkeeper.settings import Settings
+from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens.signing_keys import PURPOSE, USABLE, SigningKeys
 
@@ -13,7 +14,7 @@ LONGEST_TOKEN: Final = timedelta(hours=1)
 """How long a token may live that these keys sign: the most that `tokens.access.lifespan` can be."""
 
 
-def build_signing_keys(settings: Settings, database: Database, clock: Clock) -> SigningKeys:
+def build_signing_keys(settings: Settings, database: Database, clock: Clock, *, audit: Audit) -> SigningKeys:
     """Build the signing keys. They are read, and made, when one is needed first."""
     signing = settings.tokens.signing
     return SigningKeys(
@@ -24,4 +25,5 @@ def build_signing_keys(settings: Settings, database: Database, clock: Clock) -> 
         rotate_after=signing.rotate_after or None,
         # A process whose database is away goes on signing with a key that was replaced.
         kept_for=LONGEST_TOKEN + USABLE,
+        audit=audit,
     )

@@ -22,6 +22,7 @@ from shopkeeper.errors import Conflict, Refusal
 from shopkeeper.jose.errors import KeysInvalid, TokenRefused
 from shopkeeper.jose.keys import KeySet, PrivateKey, PrivateKeySet
 from shopkeeper.jose.verify import JwtRules, SignedJwt, verify_signed
+from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.tokens import signing_key_store as store
@@ -89,6 +90,7 @@ class SigningKeys:
         algorithm: of the keys that are made.
         rotate_after: how long a key signs until the next one does by itself; None for no such rotation.
         kept_for: how long a key stays published after it was replaced: longer than any token lives that it signed.
+        audit: records rotations.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class SigningKeys:
         algorithm: str = "ES256",
         rotate_after: timedelta | None = None,
         kept_for: timedelta = timedelta(days=1),
+        audit: Audit | None = None,
     ) -> None:
         self._database, self._sealing, self._clock = database, sealing, clock
         self._algorithm, self._rotate_after = algorithm, rotate_after
         self._kept_for = kept_for + FRESH
+        self._audit = audit
         self._known: _Known | None = None
         self._reading = asyncio.Lock()
         self._reads_begun = 0
@@ -155,12 +159,13 @@ class SigningKeys:
         """Return the published keys with their states, read now. None is made."""
         return self._turns(await self._stored())
 
-    async def rotate(self, algorithm: str | None = None, *, at_once: bool = False) -> Rotation:
+    async def rotate(self, algorithm: str | None = None, *, at_once: bool = False, actor: str = "system") -> Rotation:
         """Let another key sign: at once where it has been published for long enough, else as soon as it has.
 
         Args:
             algorithm: of the key; that of the settings where it is None. A key of another algorithm is made anew.
             at_once: do not wait until verifiers have had the time to read the key.
+            actor: who rotates, for the audit trail.
 
         Raises:
             Conflict: another process changed the keys at the same moment, or one to another algorithm is planned.
@@ -168,14 +173,14 @@ class SigningKeys:
         """
         await self._read()
         for _ in range(_TRIES):
-            rotation = await self._try_to_rotate(algorithm or self._algorithm, at_once=at_once)
+            rotation = await self._try_to_rotate(algorithm or self._algorithm, at_once=at_once, actor=actor)
             await self._read()
             if rotation is not None:
                 log.info("signing_keys.rotated", kid=rotation.kid, algorithm=rotation.algorithm)
                 return rotation
         raise Conflict(_MEANWHILE)
 
-    async def withdraw(self, algorithm: str | None = None) -> Rotation:
+    async def withdraw(self, algorithm: str | None = None, *, actor: str = "system") -> Rotation:
         """Replace all keys, for when they may be known to others: what they signed is worthless from now on.
 
         Other processes notice within `FRESH`, and verifiers once they read the key set again.
@@ -189,10 +194,11 @@ class SigningKeys:
             number, now = (keys[-1].number if keys else 0), self._clock.now()
             signing = await self._new_row(number + 1, algorithm or self._algorithm, signs_from=now)
             waiting = await self._new_row(number + 2, algorithm or self._algorithm)
-            if await self._change(withdraw=number, add=[signing, waiting]):
+            rotation = Rotation(str(signing["kid"]), str(signing["algorithm"]), now)
+            if await self._change(rotation, actor, withdraw=number, add=[signing, waiting]):
                 await self._read()
                 log.warning("signing_keys.withdrawn", kids=[key.kid for key in keys])
-                return Rotation(str(signing["kid"]), str(signing["algorithm"]), now)
+                return rotation
         raise Conflict(_MEANWHILE)
 
     async def purge(self, unit: Unit, before: datetime, batch: int) -> int:
@@ -287,10 +293,10 @@ class SigningKeys:
         if current_of(published) is None and scheduled_of(published) is None:
             rows.append(await self._new_row(number + 1, self._algorithm, signs_from=self._clock.now()))
         rows.append(await self._new_row(number + len(rows) + 1, self._algorithm))
-        await self._change(add=rows)
+        await self._change(None, "system", add=rows)
 
     async def _try_to_rotate(
-        self, algorithm: str, *, at_once: bool, keys: Sequence[StoredKey] | None = None
+        self, algorithm: str, *, at_once: bool, actor: str = "system", keys: Sequence[StoredKey] | None = None
     ) -> Rotation | None:
         """Rotate once; return None where another process changed the keys meanwhile."""
         keys = await self._stored() if keys is None else keys
@@ -301,29 +307,31 @@ class SigningKeys:
                 raise Conflict("A rotation to another algorithm is planned already. Wait until it has happened.")
             if not at_once:
                 return Rotation(planned.kid, planned.algorithm, planned.signs_from, was_planned=True)
-            return await self._rotate_to(planned, now)
+            return await self._rotate_to(planned, now, actor)
         if waiting is None:
             return None
         number = keys[-1].number
         if waiting.algorithm == algorithm and self._open(waiting) is not None:
             at = now if at_once else max(now, waiting.created_at + AHEAD)
-            return await self._rotate_to(waiting, at, add=[await self._new_row(number + 1, algorithm)])
+            return await self._rotate_to(waiting, at, actor, add=[await self._new_row(number + 1, algorithm)])
         at = now if at_once else now + AHEAD
         rows = [
             await self._new_row(number + 1, algorithm, signs_from=at),
             await self._new_row(number + 2, algorithm),
         ]
-        changed = await self._change(discard=waiting.number, add=rows)
-        return Rotation(str(rows[0]["kid"]), algorithm, at) if changed else None
+        rotation = Rotation(str(rows[0]["kid"]), algorithm, at)
+        return rotation if await self._change(rotation, actor, discard=waiting.number, add=rows) else None
 
     async def _rotate_to(
-        self, key: StoredKey, at: datetime, *, add: Sequence[Mapping[str, Any]] = ()
+        self, key: StoredKey, at: datetime, actor: str, *, add: Sequence[Mapping[str, Any]] = ()
     ) -> Rotation | None:
-        changed = await self._change(start=(key.number, at), add=add)
-        return Rotation(key.kid, key.algorithm, at) if changed else None
+        rotation = Rotation(key.kid, key.algorithm, at)
+        return rotation if await self._change(rotation, actor, start=(key.number, at), add=add) else None
 
     async def _change(
         self,
+        rotation: Rotation | None,
+        actor: str,
         *,
         start: tuple[int, datetime] | None = None,
         discard: int | None = None,
@@ -340,6 +348,8 @@ class SigningKeys:
                 if withdraw is not None:
                     await store.discard_all(unit, until=withdraw)
                 await store.add(unit, add)
+                if rotation is not None and self._audit is not None:
+                    await _record(self._audit, unit, rotation, actor, withdrawn=withdraw is not None)
         except (IntegrityError, _AnotherWasFaster):
             return False
         return True
@@ -360,6 +370,22 @@ class SigningKeys:
 
 class _AnotherWasFaster(Exception):
     """The keys have changed since they were read."""
+
+
+async def _record(audit: Audit, unit: Unit, rotation: Rotation, actor: str, *, withdrawn: bool) -> None:
+    await audit.record(
+        unit,
+        "signing_keys.withdrawn" if withdrawn else "signing_keys.rotated",
+        outcome="success",
+        actor=actor,
+        subject=None,
+        client_ip=None,
+        details={
+            "kid": rotation.kid,
+            "algorithm": rotation.algorithm,
+            "signs_from": rotation.signs_from.isoformat(),
+        },
+    )
 
 
 def _opened(key: StoredKey, sealing: KeyRing) -> PrivateKey:
