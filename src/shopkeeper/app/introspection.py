@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.oauth import build_gate
 from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.commerce.stores import Stores
@@ -44,6 +45,7 @@ def build_introspection(
         scopes=build_scope_rules(settings.tokens.scope_rules, stores),
         stores=stores,
         issuer=infrastructure.base_url,
+        gate=build_gate(infrastructure),
         clock=infrastructure.clock,
     )
 

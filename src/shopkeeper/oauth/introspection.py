@@ -22,6 +22,7 @@ from shopkeeper.oauth.introspection_answers import INACTIVE, Explanation, Scopes
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
 from shopkeeper.oauth.linked_subjects import LinkedSubject, LinkedSubjects
 from shopkeeper.oauth.token_facts import OWN, TokenFacts, facts_of
+from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.token_sources import External, TokenSource, Verified
 from shopkeeper.tokens.sealed import AnonymousVisit
 
@@ -70,6 +71,7 @@ class Introspection:
         scopes: the scope rules.
         stores: the fronts, for the one in which an answer is given.
         issuer: our own issuer.
+        gate: decides whether a person may use what stands for a sign-in.
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class Introspection:
         scopes: Scopes,
         stores: Stores,
         issuer: str,
+        gate: AuthenticationGate,
         clock: Clock,
     ) -> None:
         self._sources = (*sources.items(), *providers.items())
         self._subjects, self._scopes = subjects, scopes
-        self._issuer, self._clock = issuer, clock
+        self._issuer, self._gate, self._clock = issuer, gate, clock
         self._rendered: OrderedDict[tuple[str, str | None, int], _Rendered] = OrderedDict()
         self._fronts = [front.id for front in stores.fronts]
         self._only_front = self._fronts[0] if len(self._fronts) == 1 else None
@@ -168,7 +171,7 @@ class Introspection:
         self._rendered[key] = rendered
 
     def _explained(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Explanation:
-        facts = facts_of(known, own_issuer=self._issuer)
+        facts = facts_of(known, own_issuer=self._issuer, gate=self._gate)
         return explained(
             facts,
             caller,

@@ -9,6 +9,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.oauth.linked_subjects import LinkedSubject
 from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
+from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import External, Verified
 from shopkeeper.tokens.access_tokens import AccessToken
@@ -56,13 +57,17 @@ class TokenFacts:
         return SubjectFacts(self.kind, groups=self.groups, roles=self.roles, provider=self.provider, store=store)
 
 
-def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str) -> TokenFacts:
+def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str, gate: AuthenticationGate) -> TokenFacts:
     """Return what a verified token says.
+
+    Args:
+        own_issuer: the issuer of sessions and visits.
+        gate: decides whether a person may use what stands for a sign-in.
 
     Raises `TokenInvalid` for kinds that stand for no shopper and no service, such as keys of the admin API.
     """
     if isinstance(verified, CachedSession):
-        return _of_session(verified, own_issuer)
+        return _of_session(verified, own_issuer, gate)
     if isinstance(verified, AnonymousVisit):
         return _of_visit(verified, own_issuer)
     if isinstance(verified, AccessToken):
@@ -72,7 +77,7 @@ def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str) -> TokenFac
     raise TokenInvalid
 
 
-def _of_session(cached: CachedSession, own_issuer: str) -> TokenFacts:
+def _of_session(cached: CachedSession, own_issuer: str, gate: AuthenticationGate) -> TokenFacts:
     session = cached.session
     return TokenFacts(
         kind=SubjectKind.CUSTOMER,
@@ -83,9 +88,17 @@ def _of_session(cached: CachedSession, own_issuer: str) -> TokenFacts:
         issued_at=session.issued_at,
         groups=_groups_of(session.identity),
         username=_address_of(session.identity),
-        insufficient="The session lacks the second factor that its person has." if cached.whoami.error else None,
+        insufficient=_why_insufficient(cached, gate),
         actor={"sub": session.actor.subject} if session.actor is not None else None,
     )
+
+
+def _why_insufficient(cached: CachedSession, gate: AuthenticationGate) -> str | None:
+    if gate.may_act(cached):
+        return None
+    if cached.whoami.error:
+        return "The session lacks the second factor that its person has."
+    return "The session has ended, or its person may not sign in: the account is disabled, or has no verified address."
 
 
 def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
@@ -139,7 +152,7 @@ def _earliest(first: datetime, *others: datetime | None) -> datetime:
 
 
 def _groups_of(identity: Identity) -> Sequence[str]:
-    return getattr(identity, "groups", ())
+    return identity.groups
 
 
 def _address_of(identity: Identity) -> str | None:

@@ -1,0 +1,109 @@
+"""Introspection of the access tokens of a real OpenID provider, as commercetools would ask about them."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.oauth.introspection_answers import customer_key
+from tests.attacks.scene import Scene, opened
+from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
+
+API = "https://api.shop.example"
+OPAQUE = f"{API}/opaque"
+KEYS = {"engine": "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "other": "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"}
+INACTIVE = {"active": False}
+
+
+@pytest.fixture
+async def shop(openid_provider: OpenIDProvider, sqlite_dsn: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    provider = openid_provider
+    provider.client(redirect_uris=["https://shop.example/callback"])
+    provider.person("ada@example.org", groups=["wholesale"])
+    settings: dict[str, Any] = {
+        "providers": [
+            {
+                "kind": "oidc",
+                "id": "entra",
+                "issuer": provider.issuer,
+                "client_id": "shop",
+                "client_secret": CLIENT_SECRET,
+                "audiences": [API, OPAQUE],
+                "opaque_tokens": "introspection",
+                "groups_claim": "groups",
+            }
+        ],
+        "clients": {"http": {"private_ip_exception_urls": [f"{provider.issuer}/**"]}},
+        "stores": [{"id": "default", "project_key": "tea"}],
+        "tokens": {"scope_rules": [{"when": {"group": ["wholesale"]}, "scopes": ["view_products:{projectKey}"]}]},
+        "introspection": {
+            "callers": [
+                {"id": "engine", "keys": [KEYS["engine"]]},
+                {"id": "other", "keys": [KEYS["other"]], "audiences": ["https://another.example"]},
+            ]
+        },
+    }
+    async with opened(sqlite_dsn, tmp_path, StoppedClock(datetime.now(UTC)), settings=settings) as scene:
+        await scene.application.listen()
+        yield scene
+    provider.reset()
+
+
+async def ask(shop: Scene, token: str, key: str = "engine") -> Any:
+    headers = {"authorization": f"Bearer {KEYS[key]}"}
+    answer = await (await shop.native()).post("/introspect", data={"token": token}, headers=headers)
+    return answer.json() if answer.status_code == 200 else answer.status_code
+
+
+async def test_a_jwt_is_verified_once_and_has_the_scopes_of_its_group(
+    shop: Scene, openid_provider: OpenIDProvider
+) -> None:
+    token = openid_provider.access_token("ada@example.org", resource=API)
+    told = await ask(shop, token)
+    assert told["active"] is True
+    assert told["iss"] == openid_provider.issuer
+    assert told["aud"] == API
+    key = customer_key(told["iss"], told["sub"])
+    assert told["scope"].split()[:2] == ["view_products:tea", f"customer_id:{key}"]
+    assert await ask(shop, token, "other") == INACTIVE, "it is for another audience than this caller's"
+    openid_provider.faults(all={"status": 500})
+    assert await ask(shop, token) == told, "nothing is asked again"
+    assert await ask(shop, f"{token}x") == INACTIVE
+
+
+async def test_an_opaque_one_is_asked_about_and_an_outage_is_a_503(
+    shop: Scene, openid_provider: OpenIDProvider
+) -> None:
+    token, late = (openid_provider.access_token("ada@example.org", resource=OPAQUE) for _ in range(2))
+    assert (await ask(shop, token))["active"] is True
+    openid_provider.faults(introspection={"delay": 5})
+    assert await ask(shop, late) == 503
+    openid_provider.faults(introspection={"status": 500})
+    assert await ask(shop, late) == 503
+
+
+async def test_a_subject_whose_account_here_is_disabled_is_inactive(
+    shop: Scene, openid_provider: OpenIDProvider
+) -> None:
+    token = openid_provider.access_token("ada@example.org", resource=API)
+    told = await ask(shop, token)
+    admin = await shop.admin()
+    account = {"provider": "entra", "subject": told["sub"], "issuer": told["iss"]}
+    identity = await admin.post(
+        "/identities",
+        json={
+            "schema_id": "default",
+            "traits": {"email": "ada@example.org"},
+            "credentials": {"oidc": {"config": {"providers": [account]}}},
+        },
+    )
+    assert identity.status_code == 201, identity.text
+    shop.clock.advance(seconds=6)
+    again = await ask(shop, token)
+    assert again["scope"] == told["scope"], "the customer stays the same"
+    change = [{"op": "replace", "path": "/state", "value": "inactive"}]
+    assert (await admin.patch(f"/identities/{identity.json()['id']}", json=change)).status_code == 200
+    assert await ask(shop, token) == INACTIVE
