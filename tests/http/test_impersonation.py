@@ -70,6 +70,13 @@ class TestHelpingACustomer:
         assert [proof["method"] for proof in session["authentication_methods"]] == ["impersonation"]
         assert session["expires_at"] == started["expires_at"]
 
+    async def test_a_gateway_learns_who_acts(self, small: Shop) -> None:
+        app = await small.scene.native()
+        acting = {"x-session-token": (await small.started())["session_token"]}
+        assert (await app.get("/forward-auth", headers=acting)).headers["x-shopkeeper-actor"] == small.agent.id
+        own = {"x-session-token": small.customer.token}
+        assert (await app.get("/forward-auth", headers=own)).headers["x-shopkeeper-actor"] == ""
+
     async def test_the_customers_own_session_is_shown_as_before(self, small: Shop) -> None:
         before = (await small.whoami(small.customer.token)).content
         await small.started()

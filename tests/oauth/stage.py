@@ -15,6 +15,7 @@ from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.oauth.token_endpoint import TokenEndpoint
 from shopkeeper.oauth.token_exchange import TokenExchangeGrant
 from shopkeeper.oauth.token_revocation import TokenRevocation
+from shopkeeper.sessions.acting import Agents
 from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.token_sources import SessionTokens
 from shopkeeper.storage.audit import Audit
@@ -97,9 +98,10 @@ def server(
     scopes: Scopes,
     verified_for: tuple[str, ...] = (),
     family: timedelta = FAMILY,
+    agents: Agents | None = None,
 ) -> Server:
     """Put a process together."""
-    one = process(database, cache, clock)
+    one = process(database, cache, clock, agents=agents)
     gate = AuthenticationGate(clock=clock, verified_for=verified_for)
     tokens = AccessTokens(keys or signing_keys(database, clock), issuer=ISSUER, clock=clock, lifespan=LIFESPAN)
     revoked = RevokedTokens(database, sessions=one.sessions, clock=clock)

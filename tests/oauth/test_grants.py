@@ -28,11 +28,12 @@ from shopkeeper.oauth.errors import (
     UnsupportedGrantType,
     UnsupportedTokenType,
 )
+from shopkeeper.sessions.acting import Agents
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
 from tests.oauth.stage import FAMILY, LIFESPAN, WINDOW, Scopes, Server, server, signing_keys
-from tests.sessions.conftest import PATIENCE, change, enrol, sign_in
+from tests.sessions.conftest import PATIENCE, act_as, change, enrol, sign_in
 
 
 @pytest.fixture
@@ -196,6 +197,21 @@ class TestExchange:
         await one.revoke(outer.access_token, "search")
         with pytest.raises(TokenInvalid):
             await one.accepts(inner.access_token)
+
+    async def test_row_040_what_an_agent_gets_names_the_agent_is_not_renewed_and_ends_with_the_agents_session(
+        self, database: Database, clock: StoppedClock
+    ) -> None:
+        person, customer = await enrol(database, clock), await enrol(database, clock)
+        agents = Agents(ids=frozenset({person.id}))
+        one = server(database, MemoryCache(clock), clock, scopes=Scopes(), agents=agents)
+        agent = await sign_in(database, one.process.sessions, person)
+        issued = await one.exchange(await act_as(database, clock, customer, agent.session))
+        assert (issued.said.subject, issued.said.actor) == (str(customer.id), str(person.id))
+        assert issued.refresh_token is None
+        assert (await one.accepts(issued.access_token)).actor == str(person.id)
+        await change(database, one.process.sessions.revoke, agent.session.id, by="agent")
+        with pytest.raises(TokenInvalid):
+            await one.accepts(issued.access_token)
 
     async def test_row_032_a_token_of_another_service_is_not_exchanged(
         self, one: Server, database: Database, clock: StoppedClock

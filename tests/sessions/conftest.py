@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -14,7 +14,7 @@ import pytest
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock, StoppedClock
-from shopkeeper.crypto import new_id
+from shopkeeper.crypto import digest, new_id, new_token
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.store import IdentityStore
@@ -28,15 +28,20 @@ from shopkeeper.identity.values import (
     VerifiableAddress,
     Via,
 )
+from shopkeeper.sessions import impersonation_store
+from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.acting import Acting, Agents
+from shopkeeper.sessions.impersonation_store import Impersonation, Kind
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.revocation import ForgetEnded
 from shopkeeper.sessions.service import Sessions
-from shopkeeper.sessions.values import Session, WhoamiAnswer
+from shopkeeper.sessions.values import Actor, Session, WhoamiAnswer
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tally import Tally
 
 LIFESPAN = timedelta(hours=24)
 WINDOW = timedelta(seconds=10)
@@ -139,6 +144,7 @@ def process(
     cache_capacity: int = 10_000_000,
     lifetimes: Lifetimes = Lifetimes(LIFESPAN),  # noqa: B008 - a frozen value
     forget: ForgetEnded | None = None,
+    agents: Agents | None = None,
 ) -> Process:
     listeners: list[Callable[..., Awaitable[None]]] = []
     lookups = Lookups(database)
@@ -162,9 +168,39 @@ def process(
         refresh=tokens,
         cache_capacity=cache_capacity,
         forget=forget,
+        acting=Acting(database, clock, Audit(clock, key=AUDIT_KEY), Tally(), keys={TOOL}, agents=agents)
+        if agents is not None
+        else None,
     )
     listeners.append(sessions.invalidate_identity)
     return Process(sessions, identities, tokens, lookups)
+
+
+TOOL = "tool"
+
+
+async def act_as(database: Database, clock: Clock, customer: Identity, agent: Session) -> str:
+    """Store a session in which an agent acts as a customer, who has one; return its token."""
+    now, token = clock.now(), new_token("shk_st_")
+    actor = Actor(TOOL, identity_id=agent.identity.id, session_id=agent.id)
+    acted_in = replace(agent, id=new_id(), identity=customer, devices=(), actor=actor)
+    async with database.unit() as unit:
+        await rows.add(unit, acted_in, token_hash=digest(token), count_to=0, changed_at=now)
+        await impersonation_store.add(
+            unit,
+            Impersonation(
+                id=acted_in.id,
+                kind=Kind.CUSTOMER,
+                store="fruit",
+                identity_id=customer.id,
+                guest_id=None,
+                actor=actor,
+                reason="a ticket",
+                started_at=now,
+                expires_at=acted_in.expires_at,
+            ),
+        )
+    return token
 
 
 async def sign_in(

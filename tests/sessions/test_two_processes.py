@@ -8,12 +8,13 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.acting import Agents
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
 from tests.services.server import Server
-from tests.sessions.conftest import Process, answers, change, process, refuses, sign_in
+from tests.sessions.conftest import Process, act_as, answers, change, enrol, process, refuses, sign_in
 
 PROMISE = 0.1
 """Seconds within which every process refuses what one has ended."""
@@ -153,3 +154,26 @@ async def test_without_a_cache_that_answers_sessions_still_work(
     assert await answers(one.sessions, [started.token, second.token]) == [False, False]
     await one.sessions.close()
     await cache.close()
+
+
+@pytest.mark.parametrize("ending", [by_one, by_everything, by_deletion])
+async def test_what_an_agent_acts_in_is_refused_by_the_other_when_the_agents_session_ends(
+    database: Database, clock: StoppedClock, ada: Identity, ending: Callable[..., Any]
+) -> None:
+    cache, person = MemoryCache(clock), await enrol(database, clock)
+    agents = Agents(ids=frozenset({person.id}))
+    here, there = [process(database, cache, clock, agents=agents) for _ in range(2)]
+    for each in (here, there):
+        await each.sessions.listen()
+    agent = await sign_in(database, here.sessions, person)
+    token = await act_as(database, clock, ada, agent.session)
+    for each in (here, there):
+        assert await answers(each.sessions, [token]) == [True]
+    reads = there.reads
+    assert await answers(there.sessions, [token]) == [True]
+    assert there.reads == reads, "it is kept over there, or this test shows nothing"
+    await ending(here.sessions, database, agent)
+    assert await answers(here.sessions, [token]) == [False]
+    await refuses(there, token)
+    for each in (here, there):
+        await each.sessions.close()
