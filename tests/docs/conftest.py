@@ -15,13 +15,20 @@ from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_s
 
 SHOWN_PUBLIC = "http://127.0.0.1:4433"
 SHOWN_ADMIN = "http://127.0.0.1:4434"
+SERVICES = Path(__file__).resolve().parents[2] / "docs" / "howto" / "tokens-for-services.yml"
+"""The configuration of the pages about services; it changes nothing for the others."""
 ENVIRON = {
     "TOKEN_REFRESH_ENABLED": "true",
     # docs/howto/commercetools-introspection.md
     "INTROSPECTION_CALLERS": json.dumps(
         [{"id": "commercetools", "authorization": ["Bearer 0f6c1e7d52b94a38c7d1e90b5a64f283"]}]
     ),
-    "TOKENS_SCOPE_RULES": json.dumps([{"when": {"kind": ["guest", "customer"]}, "scopes": ["view_products:tea-shop"]}]),
+    "TOKENS_SCOPE_RULES": json.dumps(
+        [
+            {"when": {"kind": ["guest", "customer"]}, "scopes": ["view_products:tea-shop"]},
+            {"when": {"kind": "customer"}, "scopes": ["orders:read"]},  # as in SERVICES
+        ]
+    ),
 }
 """What the pages set before they start the server."""
 
@@ -32,7 +39,7 @@ def shop(run: Run) -> Commerce:
 
     def begin() -> Commerce:
         folder = Path(tempfile.mkdtemp(prefix="docs-", dir=run.folder))
-        return start_shopkeeper(folder, owner=run.owner, demo=True, environ=ENVIRON)
+        return start_shopkeeper(folder, owner=run.owner, config=SERVICES, demo=True, environ=ENVIRON)
 
     return share_shopkeeper(run.folder, "docs", begin)
 

@@ -5,6 +5,7 @@ So the examples run on machines that have neither `curl` nor `jq`, and a page th
 complicated. Nothing is sent but what was typed, and the headers that `curl` adds by itself.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -230,6 +231,7 @@ _OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
     "-H": _header,
     "-d": lambda call, text: call.body.append(text),
     "--data-urlencode": lambda call, text: call.body.append(_urlencoded(text)),
+    "-u": lambda call, text: _header(call, f"Authorization: Basic {base64.b64encode(text.encode()).decode()}"),
     "-w": _set("write"),
     "-o": _set("into"),
     "--request": _set("method"),

@@ -58,6 +58,8 @@ NOT_RUN: list[str] = [
     "docs/howto/signing-keys.md: it needs your configuration",
     "docs/howto/social-sign-in.md: it starts the provider that the steps below are tried with",
     "docs/howto/social-sign-in.md: it starts the server that the steps below are tried with",
+    "docs/howto/tokens-for-services.md: each secret differs",
+    "docs/howto/tokens-for-services.md: it starts the server that the steps below are tried with",
     "docs/methods/code.md: a part of a schema; the whole one is in custom-schema.md",
     "docs/methods/oidc.md: it needs a provider",
     "docs/methods/oidc.md: it needs a provider's token",

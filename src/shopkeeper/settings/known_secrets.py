@@ -21,6 +21,7 @@ PRINTED: Final = frozenset(
         "4d7c20ae91b35f68",
         "5f1e0d9b7a3c48f6b2d4e8a0c6f17395",
         "08c1f94e6b2d7a53e0f18b6c4d29a57e",
+        "fec4125882aaf92b5105eb597652604e21aa602ae0bfa85107e81698edab4224",
         "Bearer 0f6c1e7d52b94a38c7d1e90b5a64f283",
     }
 )
