@@ -32,6 +32,8 @@ NOT_RUN: list[str] = [
     "docs/howto/gateways.md: for Envoy",
     "docs/howto/gateways.md: for Oathkeeper",
     "docs/howto/impersonation.md: it needs the session of an agent",
+    "docs/howto/in-front-of-kratos.md: it needs a session of your server",
+    "docs/howto/in-front-of-kratos.md: it needs a session of your server",
     "docs/howto/keep-your-identity-provider.md: it needs a token of your provider",
     "docs/howto/keep-your-identity-provider.md: for Auth0",
     "docs/howto/mails.md: it needs a signature",
