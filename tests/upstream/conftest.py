@@ -12,6 +12,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.http_client import GuardedClient
 from tests.attacks.scene import Scene, opened
 from tests.services.openid_provider import OpenIDProvider
+from tests.upstream.kratos_scene import in_front
 from tests.upstream.stages import (
     API,
     BACK,
@@ -20,6 +21,7 @@ from tests.upstream.stages import (
     STAGES,
     IntrospectionStage,
     JwtStage,
+    KratosStage,
     OtherStage,
     OwnStage,
     Stage,
@@ -49,6 +51,12 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         settings = {"stores": STORES, "default_store": HERE}
         async with opened(dsn, tmp_path, clock, settings=settings) as scene:
             yield OwnStage(scene)
+        return
+    if request.param == "kratos":
+        provider = {"cache_for": "0s", "deadline": "500ms", "stores": [HERE]}
+        run, clock = request.getfixturevalue("run"), StoppedClock(datetime.now(UTC))
+        async with in_front(run, tmp_path, clock, provider=provider, stores=STORES, default_store=HERE) as in_front_of:
+            yield KratosStage(in_front_of)
         return
     async with GuardedClient(private_allowed=True) as http:
         if request.param == "other":

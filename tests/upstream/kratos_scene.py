@@ -1,10 +1,13 @@
 """Two servers: one that proves identities, on a port, and a shop in front of it, whose store names it as provider."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import ADDRESS, APP, Scene, opened
@@ -24,6 +27,27 @@ class InFront:
     remote: Scene
     url: str
     """The address of the server behind."""
+    faults: "Faults"
+
+
+class Faults:
+    """The server behind, which a test can let fail: it is `away`, `slow` or `unavailable`, or answers `nonsense`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.how = ""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.how:
+            await self._app(scope, receive, send)
+            return
+        if self.how == "slow":
+            await asyncio.sleep(3)
+        if self.how == "away":
+            raise ConnectionError("away")
+        status = 503 if self.how == "unavailable" else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"<html>"})
 
 
 @asynccontextmanager
@@ -64,7 +88,7 @@ async def in_front(
     }
     async with (
         opened(new_sqlite(run.folder, places[0]), places[0], clock, settings=behind) as server,
-        listening(server.application.public, port),
+        listening(faults := Faults(server.application.public), port),
         opened(new_sqlite(run.folder, places[1]), places[1], clock, settings=settings) as front,
     ):
-        yield InFront(front, server, url)
+        yield InFront(front, server, url, faults)

@@ -19,6 +19,7 @@ from shopkeeper.settings.oidc_provider import OidcProvider
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 from tests.services.other_openid_provider import OtherProvider
+from tests.upstream.kratos_scene import IDP, InFront
 
 API = "https://api.shop.example"
 OPAQUE = f"{API}/opaque"
@@ -214,6 +215,30 @@ class OtherStage:
         return True
 
 
+class KratosStage:
+    """Sessions of another server with Kratos' API, which a test can let fail."""
+
+    def __init__(self, scene: InFront) -> None:
+        self.scene = scene
+        self.source = scene.shop.application.accounts.session_servers.sessions[IDP]
+
+    async def token(self) -> str:
+        return str((await sign_up(await self.scene.remote.native(), new_address()))["session_token"])
+
+    async def refused(self) -> Mapping[str, str]:
+        token = await self.token()
+        return {"cut off": token[:-1], "of another case": token[:7] + token[7:].swapcase(), "padded": f"{token}="}
+
+    async def revoke(self, token: str) -> bool:
+        app = await self.scene.remote.native()
+        answer = await app.request("DELETE", "/self-service/logout/api", json={"session_token": token})
+        assert answer.status_code == 204
+        return True
+
+    async def break_down(self, how: str) -> None:
+        self.scene.faults.how = how
+
+
 class OwnStage:
     """Sessions of this server's own identities."""
 
@@ -236,6 +261,6 @@ class OwnStage:
         return True
 
 
-STAGES: Final = ("own", "jwt", "introspection", "userinfo", "other")
-REMOTE: Final = ("jwt", "introspection", "userinfo")
+STAGES: Final = ("own", "kratos", "jwt", "introspection", "userinfo", "other")
+REMOTE: Final = ("kratos", "jwt", "introspection", "userinfo")
 """Those whose server a test can let fail."""
