@@ -180,6 +180,7 @@ class Terminal:
         if call.write is not None:
             location = answer.headers.get("location", "")
             written = call.write.replace("%{http_code}", str(answer.status)).replace("%{redirect_url}", location)
+            written = _HEADER_VALUE.sub(lambda name: answer.headers.get(name[1], ""), written)
             written = written.replace("\\n", "\n")
         head = _head(answer) if call.show_headers else ""
         if call.into is None:
@@ -193,6 +194,10 @@ class Terminal:
             name, _, value = line.partition(";")[0].partition("=")
             gone = "max-age=0" in line.lower()
             self.jar = {**{k: v for k, v in self.jar.items() if k != name}, **({} if gone else {name: value})}
+
+
+_HEADER_VALUE = re.compile(r"%header\{([^}]*)\}")
+"""A header of the answer, as `curl -w` writes it."""
 
 
 def _head(answer: HTTPResponse) -> str:

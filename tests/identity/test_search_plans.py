@@ -45,9 +45,12 @@ async def test_every_search_walks_indexes(seeded: str) -> None:
         (IdentitySearch(identifier=email(7), terms=[STANDARD]), None),
         (IdentitySearch(prefix="seeded-", state=State.ACTIVE), deep + email(PEOPLE // 2)),
         (IdentitySearch(within=known_in(["fruit"]), terms=[STANDARD]), deep),
+        (IdentitySearch(groups=["group-7"]), deep),
+        (IdentitySearch(groups=["group-7"], terms=[STANDARD], state=State.ACTIVE), deep),
     ]
     database = Database(sqlalchemy_url(seeded))
     try:
+        await _fill_groups(database)
         for search, after in searches:
             for plan in [plan async for plan in _plans(database, search, after)]:
                 read = {node["Node Type"] for node in _nodes(plan)}
@@ -59,6 +62,22 @@ async def test_every_search_walks_indexes(seeded: str) -> None:
         )  # it is empty
     finally:
         await database.close()
+
+
+async def _fill_groups(database: Database) -> None:
+    """Make many groups, and everybody a member of `group-7`."""
+    at = "'2026-03-14 15:09:26'"
+    async with database.transaction() as connection:
+        for statement in (
+            "INSERT INTO identity_groups (id, name, display_name, version, created_at, updated_at)"
+            f" SELECT gen_random_uuid(), 'group-' || n, 'x', 1, {at}, {at} FROM generate_series(1, 3000) AS n",
+            "INSERT INTO group_members (identity_id, group_id, source, created_at)"
+            f" SELECT identities.id, identity_groups.id, 'admin', {at}"
+            " FROM identities, identity_groups WHERE identity_groups.name IN ('group-7', 'group-8')",
+            "ANALYZE identity_groups",
+            "ANALYZE group_members",
+        ):
+            await connection.execute(text(statement))
 
 
 async def test_sqlite_finds_the_owner_of_names_by_indexes(sqlite_dsn: str) -> None:
