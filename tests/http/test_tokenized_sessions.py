@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from shopkeeper.jose.keys import KeySet, PrivateKey
 from shopkeeper.jose.verify import JwtRules, check_header, verify
 from tests.attacks.scene import ADDRESS, new_address, sign_up
 from tests.http.conftest import Opening
+from tests.http.support import open_shop
 
 KEYS = {algorithm: PrivateKey.generate(algorithm) for algorithm in ("ES256", "EdDSA", "RS256")}
 
@@ -191,3 +193,18 @@ async def signed_in(app: httpx2.AsyncClient, email: str) -> dict[str, Any]:
     signed_up = await sign_up(app, email)
     app.headers["x-session-token"] = signed_up["session_token"]
     return dict(signed_up["session"])
+
+
+async def test_a_token_of_an_agent_names_the_agent_and_lasts_a_minute(
+    sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+) -> None:
+    async with open_shop(sqlite_dsn, tmp_path, clock, further={"session": SETTINGS}) as shop:
+        app = await shop.scene.native()
+        claims = []
+        for token in ((await shop.started())["session_token"], shop.customer.token):
+            answer = await app.get("/sessions/whoami?tokenize_as=long", headers={"x-session-token": token})
+            claims.append(claims_in(answer, KEYS["EdDSA"]))
+    acting, own = claims
+    assert (acting["sub"], acting["act"], acting["exp"] - acting["iat"]) == (own["sub"], {"sub": shop.agent.id}, 60)
+    assert "act" not in own
+    assert own["exp"] - own["iat"] > 60

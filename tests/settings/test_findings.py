@@ -40,6 +40,7 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
             "warning",
             "selfservice.flows.recovery.use",
         ),
+        ("impersonation: {enabled: true, named_agents: true}", "warning", "impersonation.enabled"),
         ("secrets: {default: [PLEASE-CHANGE-ME-I-AM-VERY-INSECURE]}", "error", "secrets.default[0]"),
         ("secrets: {cipher: [32-LONG-SECRET-NOT-SECURE-AT-ALL]}", "error", "secrets.cipher[0]"),
         ("secrets: {default: [a-secret-of-some-length-000000001]}", "error", "secrets.default[0]"),

@@ -102,6 +102,14 @@ def _fault(secret: str) -> str | None:
     return "looks like one from a manual, which everybody knows" if is_published(secret) else None
 
 
+def _impersonation_without_a_key(settings: Settings) -> Iterator[Finding]:
+    """Report impersonation that no admin key may start."""
+    keyed = any("impersonate" in key.scopes for key in settings.admin.api_keys)
+    if settings.impersonation.enabled and not keyed:
+        sentence = "No key of admin.api_keys has the scope `impersonate`, so nobody can act for a customer; add one."
+        yield Finding("warning", "impersonation.enabled", sentence)
+
+
 def _flows_without_their_method(settings: Settings) -> Iterator[Finding]:
     """Report a recovery or verification that uses a method that is switched off: every request for it is refused."""
     flows, methods = settings.selfservice.flows, settings.selfservice.methods
@@ -307,6 +315,7 @@ CHECKS: Final[Iterable[Check]] = (
     _printed_client_secret,
     _printed_caller,
     _flows_without_their_method,
+    _impersonation_without_a_key,
     _open_admin,
     _wildcard_origins,
     _wildcard_returns,
