@@ -166,6 +166,17 @@ class TestCode:
             "http/cookies.py: _encode(token) == cookie",
             "identity/selectors.py: table.account_digest == digest",
             "identity/address_changes.py: _password_digest(before) != change.password_digest",
+            "app/oauth.py: method == PASSWORD",
+            "http/introspection.py: name == TOKEN",
+            "http/remote_cookies.py: remote.token_prefix == self._own_prefix",
+            "oauth/access_token_source.py: str(cached.session.identity.id) != token.subject",
+            "oauth/access_token_source.py: token.subject == token.client_id",
+            "oauth/token_exchange.py: kind == ACCESS_TOKEN_TYPE",
+            "oauth/token_exchange.py: kind == SESSION_TOKEN_TYPE",
+            "openid/token_claims.py: provider.tenant_of_token(iss) != tenant",
+            "settings/oauth_clients.py: bool(self.secrets) == (self.jwks is not None)",
+            "tokens/access_tokens.py: unverified_issuer(token, max_bytes=LONGEST) == self._issuer",
+            "oauth/token_exchange.py: parameters.get('requested_token_type', ACCESS_TOKEN_TYPE) != ACCESS_TOKEN_TYPE",
             "tokens/sealed.py: _encode(raw) != text",
         }
     )
