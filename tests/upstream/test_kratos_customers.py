@@ -13,6 +13,8 @@ from tests.attacks.scene import (
     ME,
     OTHER_PAGE,
     OWN_PAGE,
+    PASSWORD,
+    SIGN_UP,
     Browser,
     ask,
     fill_cart,
@@ -154,6 +156,16 @@ async def test_whom_the_shop_does_not_take_is_told(run: Run, tmp_path: Path, clo
 
 def test_the_provider_is_named(scene: InFront) -> None:
     assert [*scene.shop.application.accounts.session_servers.sessions] == [IDP]
+
+
+async def test_no_account_of_this_server_is_made_for_the_store(scene: InFront) -> None:
+    app = await scene.shop.native()
+    guest = (await visit(app))["authorization"]
+    answer = await ask(app, guest, SIGN_UP, i={"email": new_address(), "password": PASSWORD})
+    assert answer["errors"][0]["extensions"]["code"] == "SELF_SERVICE_FLOW_DISABLED"
+    assert await scene.shop.rows("identities") == []
+    by_password = await app.post("/signin", json={"username": "ada@example.org", "password": PASSWORD})
+    assert by_password.status_code == 400
 
 
 class TestSigningIn:

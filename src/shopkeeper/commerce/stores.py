@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from shopkeeper.commerce.port import Shopper, ShopperKind
 from shopkeeper.errors import StoreUnknown
 
+OWN = "own"
+"""The provider of stores whose customers' identities are this server's."""
 STORE, TENANT = "store", "tenant"
 """The query parameters that name a store: a browser that opens a page sends no custom headers."""
 
@@ -21,7 +23,7 @@ class Store:
     id: str
     hosts: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
-    provider: str = "own"
+    provider: str = OWN
     engine: str = "embedded"
     currency: str = "EUR"
     country: str | None = None

@@ -84,7 +84,7 @@ class Context:
     operations: Operations
     operation: Operation
     principal: Principal
-    registration: CustomerRegistration
+    registration: CustomerRegistration | None
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()
