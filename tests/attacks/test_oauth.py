@@ -27,14 +27,18 @@ SECRET, OTHER_SECRET, THIRD_SECRET = (
 STOCK_KEY = "Yp6rWd2Xk9Lf4Tn8Hs1Zc7Bv3Jm5Qg0A"
 BILLING_KEY = "Xw4nRt8Ks2Vb6Qz9Lc1Hf5Gd7Jp3My0E"
 KEY = PrivateKey.generate()
-RULES = [{"scopes": ["orders:read", "orders:write"]}, {"when": {"store": "tea"}, "scopes": ["tea:read"]}]
+RULES = [
+    {"scopes": ["orders:read", "orders:write"]},
+    {"when": {"store": "tea"}, "scopes": ["tea:read"]},
+    {"when": {"group": "wholesale"}, "scopes": ["prices:wholesale"]},
+]
 EVERY = ["client_credentials", "token_exchange", "refresh_token"]
 CLIENTS: list[dict[str, Any]] = [
     {
         "id": "orders",
         "secrets": [SECRET],
         "grants": EVERY,
-        "scopes": ["orders:read", "tea:read"],
+        "scopes": ["orders:read", "tea:read", "prices:wholesale"],
         "audiences": ["stock"],
     },
     {"id": "search", "secrets": [OTHER_SECRET], "grants": EVERY, "scopes": ["orders:read"], "audiences": ["stock"]},
@@ -193,6 +197,21 @@ async def test_row_021_and_029_and_036_no_grant_serves_an_account_that_is_off(sh
         answer = await ask(shop, parameters)
         assert (answer.status_code, answer.json()["error"]) == (400, error)
     assert not await is_active(shop, told["access_token"])
+
+
+async def test_row_021_who_leaves_a_group_loses_its_scopes_at_the_next_refresh(shop: Scene) -> None:
+    session, admin = await signed_up(shop), await shop.admin()
+    group = (await admin.post("/admin/groups", json={"name": "wholesale"})).json()["id"]
+    member = f"/admin/groups/{group}/members/{session['identity']['id']}"
+    assert (await admin.put(member)).is_success
+    told = (await ask(shop, exchanging(session["session_token"]))).json()
+    assert told["scope"] == "orders:read prices:wholesale"
+    assert (await admin.delete(member)).is_success
+    refreshed = await ask(shop, {"grant_type": REFRESH, "refresh_token": told["refresh_token"]})
+    assert refreshed.json()["scope"] == "orders:read"
+    for parameters in (exchanging(session["session_token"]), of_access(told["access_token"])):
+        again = await ask(shop, {**parameters, "scope": "prices:wholesale"})
+        assert (again.status_code, again.json()["error"]) == (400, "invalid_scope")
 
 
 async def test_row_021_a_client_that_is_removed_loses_its_tokens(opening: Opening, sqlite_dsn: str) -> None:

@@ -163,7 +163,7 @@ def _person_scopes(settings: Settings) -> PersonScopes:
     rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
 
     def scopes_of(session: Session) -> Sequence[str]:
-        facts = SubjectFacts(SubjectKind.CUSTOMER, store=session.store)
+        facts = SubjectFacts(SubjectKind.CUSTOMER, groups=session.identity.groups, store=session.store)
         return [granted.scope for granted in rules.scopes_for(facts)]
 
     return scopes_of
