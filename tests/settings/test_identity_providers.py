@@ -123,3 +123,14 @@ def test_secrets_may_be_in_files_and_are_never_shown(read: Callable[..., Setting
     shown = dict(describe(settings))["providers"]
     assert "9f3c" not in shown
     assert "pq" not in shown
+
+
+def test_a_token_is_of_one_provider_only(read: Callable[..., Settings]) -> None:
+    with pytest.raises(SettingsError, match="audiences of both"):
+        read(IDP, {**IDP, "id": "again", "audiences": ["https://other.example"]})
+    shared = {**ENTRA, "id": "all", "tenant": "organizations", "allowed_tenants": [TENANT]}
+    with pytest.raises(SettingsError, match="audiences of both"):
+        read(ENTRA, shared)
+    opaque = {"opaque_tokens": "userinfo"}
+    with pytest.raises(SettingsError, match="does not say whose it is"):
+        read({**IDP, **opaque}, {**IDP, **opaque, "id": "odp", "issuer": "https://odp.example"})

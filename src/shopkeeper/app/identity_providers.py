@@ -177,7 +177,7 @@ def _password_grant(section: OidcProvider, infrastructure: Infrastructure) -> Pa
     return PasswordGrant(
         client,
         GrantRequest(given.scope, given.audience, given.realm),
-        access_tokens=AccessTokens(client, _rules(section), clock=infrastructure.clock),
+        access_tokens=AccessTokens(client, access_token_rules(section), clock=infrastructure.clock),
         clock=infrastructure.clock,
     )
 
@@ -204,7 +204,7 @@ def token_source_of(
 ) -> OidcTokens:
     """Return what verifies the access tokens of a provider; `stores` are the fronts that take them."""
     return OidcTokens(
-        AccessTokens(client, _rules(section), clock=clock),
+        AccessTokens(client, access_token_rules(section), clock=clock),
         opaque=section.opaque_tokens,
         membership=MembershipClaims(
             groups=section.groups_claim or section.facts.groups_claim,
@@ -216,7 +216,8 @@ def token_source_of(
     )
 
 
-def _rules(section: OidcProvider) -> AccessTokenRules:
+def access_token_rules(section: OidcProvider) -> AccessTokenRules:
+    """Return what the access tokens of a configured provider must be like."""
     preset = section.facts
     return AccessTokenRules(
         preset=preset,

@@ -25,6 +25,26 @@ def require_distinct(providers: Sequence[IdentityProviderSection], *, social: Se
         if provider.id in seen:
             raise ValueError(f"{place} has the id {provider.id}, which {seen[provider.id]} has; give it its own")
         seen[provider.id] = place
+    _require_one_for_each_token([provider for provider in providers if isinstance(provider, OidcProvider)])
+
+
+def _require_one_for_each_token(providers: Sequence[OidcProvider]) -> None:
+    """Raise `ValueError` where a token could be one of two providers: the first one would always decide."""
+    issuers: dict[str, str] = {}
+    for provider in providers:
+        for issuer in provider.issuers:
+            if issuer in issuers:
+                raise ValueError(
+                    f"providers has {issuers[issuer]} and {provider.id} with the issuer {issuer}, which says whose a token"
+                    " is; write one provider with the audiences of both"
+                )
+            issuers[issuer] = provider.id
+    opaque = [provider.id for provider in providers if provider.opaque_tokens != "refused"]
+    if len(opaque) > 1:
+        raise ValueError(
+            f"providers has opaque_tokens for {opaque[0]} and {opaque[1]}; an opaque token does not say whose it is, so"
+            " only one of them can have it"
+        )
 
 
 def require_known(

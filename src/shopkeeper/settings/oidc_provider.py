@@ -144,6 +144,13 @@ class OidcProvider(IdentityProviderSection):
         return self.issuer
 
     @property
+    def issuers(self) -> tuple[str, ...]:
+        """What chooses this provider for a token: its issuer, or each of its tenants."""
+        if self.preset != "entra":
+            return ((self.issuer or "").rstrip("/"),)
+        return self.allowed_tenants if self.tenant in SHARED_TENANTS else (self.tenant or "",)
+
+    @property
     def facts(self) -> AccessTokenPreset:
         """What is known of the provider's access tokens."""
         return ACCESS_TOKEN_PRESETS[self.preset]
