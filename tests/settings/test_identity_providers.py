@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shopkeeper.settings import Settings, SettingsError, load
+from shopkeeper.settings import Settings, SettingsError, findings, load, redirect_uris
 from shopkeeper.settings.describe import describe
 
 Write = Callable[..., Path]
@@ -134,3 +134,26 @@ def test_a_token_is_of_one_provider_only(read: Callable[..., Settings]) -> None:
     opaque = {"opaque_tokens": "userinfo"}
     with pytest.raises(SettingsError, match="does not say whose it is"):
         read({**IDP, **opaque}, {**IDP, **opaque, "id": "odp", "issuer": "https://odp.example"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "path"),
+    [
+        ({"issuer": "http://idp.example"}, "issuer"),
+        ({"jwks_url": "http://idp.example/jwks"}, "jwks_url"),
+        ({"password_grant": {"token_url": "http://idp.example/token"}}, "password_grant.token_url"),
+        ({"opaque_tokens": "userinfo"}, "opaque_tokens"),
+        ({"client_id": "shop", "password_grant": {"enabled": True}}, "password_grant.enabled"),
+    ],
+    ids=str,
+)
+def test_what_the_operator_should_know(read: Callable[..., Settings], changed: dict[str, Any], path: str) -> None:
+    assert not [each for each in findings(read(IDP)) if each.path.startswith("providers")]
+    assert [each.path for each in findings(read({**IDP, **changed})) if each.path.startswith("providers")] == [
+        f"providers[0].{path}"
+    ]
+
+
+def test_the_callback_of_a_provider_that_customers_sign_in_at_is_told(read: Callable[..., Settings]) -> None:
+    settings = read({**IDP, "client_id": "shop", "sign_in": True, "label": "Ours"})
+    assert list(redirect_uris(settings)) == [("Ours", "http://127.0.0.1:4433/self-service/methods/oidc/callback/idp")]

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from shopkeeper.client import names_this_machine
 from shopkeeper.notify.smtp_uri import passed_over
+from shopkeeper.settings.identity_provider_findings import IDENTITY_PROVIDER_CHECKS
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
 from shopkeeper.settings.openid_findings import OPENID_CHECKS
@@ -334,5 +335,6 @@ CHECKS: Final[Iterable[Check]] = (
     _pending_addresses,
     _private_addresses,
     *OPENID_CHECKS,
+    *IDENTITY_PROVIDER_CHECKS,
     *SCOPE_RULE_CHECKS,
 )

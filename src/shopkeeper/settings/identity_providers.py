@@ -35,8 +35,8 @@ def _require_one_for_each_token(providers: Sequence[OidcProvider]) -> None:
         for issuer in provider.issuers:
             if issuer in issuers:
                 raise ValueError(
-                    f"providers has {issuers[issuer]} and {provider.id} with the issuer {issuer}, which says whose a token"
-                    " is; write one provider with the audiences of both"
+                    f"providers has {issuers[issuer]} and {provider.id} with the issuer {issuer}, which says whose a"
+                    " token is; write one provider with the audiences of both"
                 )
             issuers[issuer] = provider.id
     opaque = [provider.id for provider in providers if provider.opaque_tokens != "refused"]

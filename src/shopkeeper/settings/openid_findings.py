@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from shopkeeper.client import is_private_address, names_this_machine
+from shopkeeper.settings.oidc_provider import OidcProvider
 from shopkeeper.settings.openid_providers import OpenIDProvider
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
@@ -129,6 +130,9 @@ def redirect_uris(settings: Settings) -> Iterator[tuple[str, str]]:
             _name(provider),
             f"{base}/self-service/methods/oidc/callback/{provider.id}",
         )
+    for own in settings.providers:
+        if isinstance(own, OidcProvider) and own.sign_in:
+            yield own.label or own.id, f"{base}/self-service/methods/oidc/callback/{own.id}"
 
 
 def logout_uris(settings: Settings) -> Iterator[tuple[str, str, str]]:
