@@ -62,7 +62,9 @@ async def _write_touched(unit: Unit, collected: Sequence[Touched]) -> None:
     ids = sorted({each for touched in collected for each in touched.ids})
     chosen = identity_groups.c.id.in_(ids)
     if unit.dialect != "sqlite":  # in one order, so that no two units wait for each other
-        await unit.all(select(identity_groups.c.id).where(chosen).order_by(identity_groups.c.id).with_for_update())
+        # FOR NO KEY UPDATE: the foreign keys of new members hold a share of the row's key, in other units as well.
+        in_order = select(identity_groups.c.id).where(chosen).order_by(identity_groups.c.id)
+        await unit.all(in_order.with_for_update(key_share=True))
     changed = {"version": identity_groups.c.version + 1, "updated_at": max(touched.now for touched in collected)}
     await unit.write(update(identity_groups).where(chosen).values(changed))
 
@@ -136,7 +138,7 @@ async def get(unit: Unit, group_id: UUID, *, lock: bool = False) -> Group | None
     query = select(identity_groups).where(identity_groups.c.id == group_id)
     if lock:
         await unit.begin()
-        query = query if unit.dialect == "sqlite" else query.with_for_update()
+        query = query if unit.dialect == "sqlite" else query.with_for_update(key_share=True)
     row = await unit.first(query)
     return _to_group(row) if row is not None else None
 
