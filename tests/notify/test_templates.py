@@ -40,6 +40,7 @@ KNOWN: Mapping[str, Any] = {
     "new_address": "eve@example.org",
     "device": {"browser": "Firefox", "system": "Windows"},
     "signed_in_at": "2026-03-14T15:09:00+00:00",
+    "ends_at": "2026-03-14T15:29:00+00:00",
     "shop_name": "Corner & Sons",
     "base_url": BASE,
 }

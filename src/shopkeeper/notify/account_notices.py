@@ -57,8 +57,8 @@ class AccountNotices:
         self, unit: Unit, *, to: str | None, account: Mapping[str, Any], ends_at: datetime, locale: str
     ) -> None:
         """Tell that an agent of the shop acts in the account. `account` is what a mail may say of it."""
-        told = {"ends_at": ends_at.isoformat(), "account_url": f"{self._base_url}/account"}
-        await self._queue(unit, "support_access", to=to, context={**account, **told}, locale=locale)
+        context = {**account, "ends_at": ends_at.isoformat()}
+        await self._queue(unit, "support_access", to=to, context=context, locale=locale)
 
     async def address_wanted(self, unit: Unit, *, to: str | None, account: Mapping[str, Any], locale: str) -> None:
         """Tell the owner of an address that another account was to get it. `account` is what a mail may say of the

@@ -41,7 +41,6 @@ def samples(*, base_url: str = _SHOP, shop_name: str = "Corner & Sons") -> Mappi
         "new_address": "lovelace@example.net",
         "provider": "Google",
         "device": {"browser": "Firefox", "system": "Windows"},
-        "account_url": f"{base_url}/account",
         "ends_at": "2026-03-14T15:29:00+00:00",
         "signed_in_at": "2026-03-14T15:09:00+00:00",
         "number": "SK-1001",

@@ -43,7 +43,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "sign_in_linked": frozenset({"provider"}),
     "address_wanted": frozenset(),
     "address_changed": frozenset({"new_address", "undo_url", "hours"}),
-    "support_access": frozenset({"ends_at", "account_url"}),
+    "support_access": frozenset({"ends_at"}),
     "new_device": frozenset({"device", "signed_in_at", "end_url", "hours"}),
 }
 """Every mail, and the values that its template needs beside the shop's name and address.
