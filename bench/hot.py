@@ -76,10 +76,19 @@ def _require(shop: Commerce, query: str, token: str, expected: Expected) -> None
 
 
 def against_bare(
-    run: Run, what: str, request: Request, *, target: float | None = None, kind: str = "route", unit: str = "× bare"
+    run: Run,
+    what: str,
+    request: Request,
+    *,
+    target: float | None = None,
+    kind: str = "route",
+    unit: str = "× bare",
+    server: Running | None = None,
 ) -> Row:
-    """Measure a request against a server that answers a constant of the same size."""
-    server, size = run.shop.server, len(answer_to(run.shop.server.url, request))
+    """Measure a request to a server, the shop's unless another is given, against one that answers a constant of the
+    same size."""
+    server = server or run.shop.server
+    size = len(answer_to(server.url, request))
     plain = Request("/", request.method, request.headers, request.body)
     with bare(size, folder=run.folder, kind=kind) as yardstick:
         windows = _in_turn(run, what, (yardstick, plain), (server, request))

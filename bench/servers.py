@@ -17,6 +17,8 @@ from bench.outcome import Unmeasured
 ROOT = Path(__file__).absolute().parents[1]
 PATIENCE = 30.0
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH"})
+API = "https://api.bench.example"
+CLIENT_KEY = "Qm4tVx7RzL0sKd9WcY2hNb5Pf8uGjE1a"
 INTROSPECTION_KEY = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe"
 # All requests come from one address, without network access, so limits by address are raised and nothing is looked up
 # elsewhere. Everything else is as in production: logged, counted, guarded, outside --dev.
@@ -30,6 +32,13 @@ LOOSENED = {
     "COURIER_SMTP_CONNECTION_URI": "smtp://127.0.0.1:9/",
     "INTROSPECTION_CALLERS_0_ID": "bench",
     "INTROSPECTION_CALLERS_0_KEYS_0": INTROSPECTION_KEY,
+    "INTROSPECTION_CALLERS_0_AUDIENCES": API,
+    "TOKENS_CLIENTS_0_ID": "bench",
+    "TOKENS_CLIENTS_0_SECRETS_0": CLIENT_KEY,
+    "TOKENS_CLIENTS_0_GRANTS": "token_exchange",
+    "TOKENS_CLIENTS_0_SCOPES": "orders:read",
+    "TOKENS_CLIENTS_0_AUDIENCES": API,
+    "TOKENS_SCOPE_RULES": '[{"scopes": ["orders:read"]}]',
 }
 
 

@@ -35,7 +35,7 @@ OURS, THEIRS = "shopkeeper", "provider"
 def social(run: Run) -> Iterator[Row]:
     """Measure sign-ins of known persons, in turn with those of a client that only redeems the codes."""
     with ExitStack() as closing:
-        provider = closing.enter_context(_provider())
+        provider = closing.enter_context(running_provider())
         if not run.cluster.own:
             raise Unmeasured("it makes a database of its own: use --postgresql auto")
         shop = closing.enter_context(_shop(run, provider))
@@ -153,7 +153,8 @@ def _good(answer: httpx2.Response, status: int) -> httpx2.Response:
 
 
 @contextmanager
-def _provider() -> Iterator[OpenIDProvider]:
+def running_provider() -> Iterator[OpenIDProvider]:
+    """Run an OpenID provider."""
     try:
         provider = start_openid_provider(owner=os.getpid())
     except NotInstalled as missing:

@@ -10,6 +10,7 @@ parameters are ignored (section 2.1), `token_type_hint` among them: a token has 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
@@ -17,8 +18,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import structlog
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import (
@@ -51,6 +51,9 @@ TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 RETRY_AFTER: Final = 1
 """Seconds after which an answer that was late may be in time."""
 _NOT_STORED: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+_READ: Final = frozenset({b"content-type", b"content-length", b"accept"})
+_USUAL: Final = re.compile(rb"token=([A-Za-z0-9._~-]+)")
+"""The form of nearly all requests, in which nothing is encoded."""
 _WHO: Final = (
     "Authenticate as one of introspection.callers: with Basic, a bearer key, its Authorization value, or an assertion."
 )
@@ -90,6 +93,21 @@ class _Answered(NamedTuple):
     active: bool
     body: bytes
     media_type: str = JSON
+
+
+class _Head:
+    """The headers that matter here, read in one pass. The first of a repeated one counts, but for `authorization`."""
+
+    __slots__ = ("authorizations", "first")
+
+    def __init__(self, scope: Scope) -> None:
+        self.authorizations: list[str] = []
+        self.first: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                self.authorizations.append(value.decode("latin-1"))
+            elif name in _READ:
+                self.first.setdefault(name, value.decode("latin-1"))
 
 
 class IntrospectionEndpoint:
@@ -151,23 +169,23 @@ class IntrospectionEndpoint:
     async def _answered(self, scope: Scope, receive: Receive) -> _Answered:
         if scope["method"] != "POST":
             raise _Refused(405, "invalid_request", "Ask with POST.", headers=((b"allow", b"POST"),))
-        headers = Headers(scope=scope)
-        caller = self._presented(headers)
-        fields = await _fields(receive, headers) if caller or not headers.getlist("authorization") else ()
+        head = _Head(scope)
+        caller = self._presented(head)
+        fields = await _fields(receive, head) if caller or not head.authorizations else ()
         caller = caller or await self._asserted(scope, fields)
         note(principal=f"introspection:{caller.id}")
         token, store = self._parameters(scope, fields)
         try:
             introspected = await self._introspection.answer(token, caller, store=store)
-            if not _wants_signed(headers, caller):
+            if not _wants_signed(head, caller):
                 return _Answered(introspected.active, introspected.body)
             return _Answered(introspected.active, await self._signed.sign(introspected, caller), SIGNED)
         except (UpstreamFailed, Busy, SigningKeyUnreadable) as failed:
             log.warning("introspection.unavailable", error=failed.code, caller=caller.id)
             raise _unavailable("Whether the token is active cannot be told at the moment. Ask again.") from failed
 
-    def _presented(self, headers: Headers) -> IntrospectionCaller | None:
-        values = headers.getlist("authorization")
+    def _presented(self, head: _Head) -> IntrospectionCaller | None:
+        values = head.authorizations
         return self._callers.find(values[0]) if len(values) == 1 else None
 
     async def _asserted(self, scope: Scope, fields: Sequence[tuple[str, str]]) -> IntrospectionCaller:
@@ -187,6 +205,8 @@ class IntrospectionEndpoint:
     def _parameters(self, scope: Scope, fields: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
         """Return the token, and the id of the front that the request names."""
         try:
+            if len(fields) == 1 and fields[0][0] == TOKEN and fields[0][1] and not scope["query_string"]:
+                return fields[0][1], None
             query = _pairs(scope["query_string"]) if scope["query_string"] else ()
             tokens = {text for name, text in (*fields, *query) if name == TOKEN}
             if len(tokens) != 1 or not (token := tokens.pop()):
@@ -201,22 +221,28 @@ class IntrospectionEndpoint:
         return store.id if store is not None else None
 
 
-def _wants_signed(headers: Headers, caller: IntrospectionCaller) -> bool:
+def _wants_signed(head: _Head, caller: IntrospectionCaller) -> bool:
     """Return whether an answer is to be signed: the caller prefers that in `Accept`, or always gets it so."""
     if caller.signed is not Signed.ALLOWED:
         return caller.signed is Signed.ALWAYS
-    accept = headers.get("accept", "")
+    accept = head.first.get(b"accept", "")
     if SIGNED not in accept.lower():
         return False
     accepted = dict(parse_accept(accept))
     return accepted.get(SIGNED, 0.0) >= max(accepted.get(JSON, 0.0), 0.001)
 
 
-async def _fields(receive: Receive, headers: Headers) -> Sequence[tuple[str, str]]:
+async def _fields(receive: Receive, head: _Head) -> Sequence[tuple[str, str]]:
     """Return the fields of the body, in their order. Raises `_Refused`."""
-    content_type = headers.get("content-type", "")
+    content_type = head.first.get(b"content-type", "")
     try:
-        body = await gather(_chunks(receive), declared=headers.get("content-length"), limit=LARGEST_BODY)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            usual = _USUAL.fullmatch(message.get("body", b"")) if content_type == FORM else None
+            if usual is not None and len(message.get("body", b"")) <= LARGEST_BODY:
+                return ((TOKEN, usual[1].decode("ascii")),)
+        chunks = _chunks(receive, first=message)
+        body = await gather(chunks, declared=head.first.get(b"content-length"), limit=LARGEST_BODY)
         if not body:
             return ()
         if is_multipart(content_type):
@@ -237,14 +263,15 @@ def _pairs(text: bytes) -> Sequence[tuple[str, str]]:
         raise MalformedBody("The parameters cannot be read.") from broken
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
+async def _chunks(receive: Receive, *, first: Message) -> AsyncIterator[bytes]:
+    message, more = first, True
     while more:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise BodyIncomplete
         more = message.get("more_body", False)
         yield message.get("body", b"")
+        if more:
+            message = await receive()
 
 
 def _once(fields: Sequence[tuple[str, str]]) -> Mapping[str, str]:
