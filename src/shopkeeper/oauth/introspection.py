@@ -17,6 +17,7 @@ import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import Stores
+from shopkeeper.crypto import digest
 from shopkeeper.errors import SecondFactorRequired, TokenInvalid
 from shopkeeper.oauth.introspection_answers import INACTIVE, Explanation, Scopes, explained
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
@@ -93,6 +94,7 @@ class Introspection:
         self._issuer, self._gate, self._clock = issuer, gate, clock
         self._rendered: OrderedDict[tuple[str, str | None, int], _Rendered] = OrderedDict()
         self._fronts = [front.id for front in stores.fronts]
+        self._source_of: OrderedDict[bytes, tuple[str, TokenSource]] = OrderedDict()
         self._only_front = self._fronts[0] if len(self._fronts) == 1 else None
         self._session_servers = dict(session_servers)
         self._providers_of_fronts = {front.id: front.provider for front in stores.fronts}
@@ -131,7 +133,7 @@ class Introspection:
         whose tokens may have the form of our own."""
         if not token or len(token) > LONGEST_TOKEN:
             return
-        first = next((named for named in self._sources if named[1].recognises(token)), None)
+        first = self._first_source(token)
         if first is None:
             return
         yield first
@@ -140,6 +142,20 @@ class Introspection:
         server = self._session_servers.get(provider)
         if server is not None and provider != first[0] and server.recognises(token):
             yield provider, server
+
+    def _first_source(self, token: str) -> tuple[str, TokenSource] | None:
+        """Return the first source that recognises a token. For a JWT it is remembered, because each source would decode
+        the header again, and its form never changes."""
+        key = digest(token) if "." in token else b""
+        known = self._source_of.get(key)
+        if known is not None:
+            return known
+        first = next((named for named in self._sources if named[1].recognises(token)), None)
+        if key and first is not None:
+            if len(self._source_of) >= MOST_RENDERED:
+                self._source_of.popitem(last=False)
+            self._source_of[key] = first
+        return first
 
     async def _known(self, source: TokenSource, token: str) -> _Known:
         verified = await source.verify(token, None)
