@@ -40,12 +40,14 @@ class PasswordWrong(ProviderError):
     """The provider does not accept the name and the password."""
 
     code, status, at_fault = "provider_refused", 400, False
+    message = AuthorizationRefused.message
 
 
 class SecondFactorWanted(ProviderError):
     """The provider has a second factor for the account, which this grant cannot ask for."""
 
     code, status, at_fault = "provider_refused", 400, False
+    message = AuthorizationRefused.message
 
 
 @dataclass(frozen=True, slots=True)
