@@ -16,7 +16,17 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?")
 HexDigest = Annotated[str, TRIMMED, AfterValidator(hex_digest), AfterValidator(of_something)]
-_RESERVED: Final = ("/self-service", "/sessions", "/graphql", "/health", "/.well-known", "/signin", "/signout")
+_RESERVED: Final = (
+    "/self-service",
+    "/sessions",
+    "/graphql",
+    "/health",
+    "/.well-known",
+    "/signin",
+    "/signout",
+    "/oauth2/token",
+    "/oauth2/revoke",
+)
 
 
 def _path(path: str) -> str:
