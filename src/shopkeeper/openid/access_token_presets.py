@@ -111,4 +111,4 @@ ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
         application_without="uid",
     ),
 }
-"""Every preset; `docs/reference/providers.md` has a row for each."""
+"""Every preset; `docs/reference/identity-providers.md` has a row for each."""

@@ -70,7 +70,7 @@ class OidcProvider(IdentityProviderSection):
         description="What it is: `oidc` for any OpenID provider, `kratos` for a server with Kratos' API"
     )
     preset: Literal["auth0", "cognito", "entra", "generic", "keycloak", "okta"] = Field(
-        default="generic", description="Whose tokens they are: [what differs](providers.md#identity-providers) is known"
+        default="generic", description="Whose tokens they are: [what differs](identity-providers.md) is known"
     )
     label: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="Its name for shoppers; the id when unset"
