@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.hashing import hash_of
+from bench.introspection import active, asking
 from bench.load import CONNECTIONS, Figures, Request, converse, send_with_tokens
 from bench.outcome import Row, Target, Unmeasured, middle, ratio
 from bench.pace import send_paced
@@ -15,7 +16,7 @@ from bench.run import Run
 from bench.seed import seed
 from bench.seeded import email, token
 from bench.servers import shopkeeper
-from bench.shop import CART, JSON, PASSWORD, Commerce
+from bench.shop import CART, JSON, PASSWORD, Commerce, bearer
 from shopkeeper.credentials.hashes import Argon2Parameters
 
 FLAT = Target(least=0.8, unit="×")
@@ -55,7 +56,9 @@ def growth(run: Run) -> Iterator[Row]:
             for what, ask in _asked(run, small, large).items():
                 yield _compared(run, f"{what}, {name}", ask, small, large)
             if name == "PostgreSQL":
-                yield _steady(run, large)
+                yield _steady(run, large, "whoami", _whoami, most=5)
+                active(large.shop.server, asking(large.tokens(0, 1)[0]))
+                yield _steady(run, large, "introspection", asking, most=10)
 
 
 def _new_sqlite(run: Run, accounts: int) -> str:
@@ -121,14 +124,16 @@ def _compared(run: Run, what: str, ask: Ask, small: Town, large: Town) -> Row:
     return Row(f"growth: {what}", ratio(many, few), "×", context, FLAT)
 
 
-def _steady(run: Run, town: Town) -> Row:
-    """Measure the promise about whoami: 1,000 requests a second, for sessions in use."""
+def _steady(run: Run, town: Town, what: str, request_for: Callable[[str], Request], *, most: float) -> Row:
+    """Measure a promise about 1,000 requests a second, for sessions in use."""
     seconds = run.options.seconds * run.options.rounds
-    run.tell(f"whoami at 1,000/s among {town.accounts:,}")
-    figures = send_paced(
-        town.shop.server.url, Request("/sessions/whoami"), town.tokens(0, 1_000), rate=1_000, seconds=seconds
-    )
+    run.tell(f"{what} at 1,000/s among {town.accounts:,}")
+    requests = [request_for(token) for token in town.tokens(0, 1_000)]
+    figures = send_paced(town.shop.server.url, requests, rate=1_000, seconds=seconds)
     context = f"sessions in use; half of them within {figures.p50:.1f} ms"
-    return Row(
-        f"whoami's p99 at 1,000/s, {town.accounts:,} people", figures.p99, "ms", context, Target(most=5, unit="ms")
-    )
+    name = f"{what}'s p99 at 1,000/s, {town.accounts:,} people"
+    return Row(name, figures.p99, "ms", context, Target(most=most, unit="ms"))
+
+
+def _whoami(token: str) -> Request:
+    return Request("/sessions/whoami", headers=bearer(token))

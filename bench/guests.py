@@ -11,7 +11,7 @@ from bench.load import CONNECTIONS, Figures, Request, converse
 from bench.outcome import Row, Target, middle, ratio
 from bench.pace import send_paced
 from bench.run import CUSTOMERS, Run
-from bench.shop import ADD, PASSWORD, Commerce
+from bench.shop import ADD, PASSWORD, Commerce, bearer
 
 SIGNING_IN = 8
 """Connections that sign in: enough to keep every hashing thread busy, without long waits."""
@@ -76,12 +76,12 @@ def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, second
 def _whoami_meanwhile(run: Run, bodies: Sequence[str]) -> Row:
     """Measure whoami at a steady rate while sign-ins use all hashing threads."""
     seconds = run.options.seconds * run.options.rounds
-    token = run.shop.sign_in(CUSTOMERS[0])
+    asking = Request("/sessions/whoami", headers=bearer(run.shop.sign_in(CUSTOMERS[0])))
     run.tell(f"whoami at {STEADY}/s while {SIGNING_IN} connections sign in")
     with ThreadPoolExecutor(1) as beside:
         signing_in = beside.submit(_sign_in, run.shop, "sign_in", bodies, seconds=seconds + 1)
         time.sleep(0.5)
-        figures = send_paced(run.shop.server.url, Request("/sessions/whoami"), [token], rate=STEADY, seconds=seconds)
+        figures = send_paced(run.shop.server.url, [asking], rate=STEADY, seconds=seconds)
         logins = signing_in.result().per_second
     context = f"at {STEADY}/s beside {logins:,.0f} logins/s; half of them within {figures.p50:.1f} ms"
     return Row("whoami's p99 while logins saturate", figures.p99, "ms", context, Target(most=20, unit="ms"))

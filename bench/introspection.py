@@ -24,8 +24,8 @@ EMAIL = "ada@bench.example"
 def introspection(run: Run) -> Iterator[Row]:
     """Measure introspection of tokens that were asked about before."""
     session = run.shop.sign_in(CUSTOMERS[3])
-    yield against_bare(run, "introspection, session", _active(run.shop.server, _asking(session)), target=0.7)
-    access = _active(run.shop.server, _asking(_exchanged(run.shop.server, session)))
+    yield against_bare(run, "introspection, session", active(run.shop.server, asking(session)), target=0.7)
+    access = active(run.shop.server, asking(_exchanged(run.shop.server, session)))
     yield against_bare(run, "introspection, own access token", access, target=0.7)
     with running_provider() as provider:
         provider.client(redirect_uris=[BARE])
@@ -34,13 +34,13 @@ def introspection(run: Run) -> Iterator[Row]:
         yield _of_npm(run, provider, opaque)
         with _shop(run, provider) as shop:
             what = "introspection, JWT of a provider"
-            yield against_bare(run, what, _active(shop, _asking(jwt)), target=0.5, server=shop)
+            yield against_bare(run, what, active(shop, asking(jwt)), target=0.5, server=shop)
 
 
 def _of_npm(run: Run, provider: OpenIDProvider, token: str) -> Row:
     server = Running(provider.issuer, "", "", provider.pid, 0.0, run.folder / "npm.log")
     request = _form("/token/introspection", {"token": token}, _basic("shop", CLIENT_SECRET))
-    return against_bare(run, "introspection, npm oidc-provider, in memory", _active(server, request), server=server)
+    return against_bare(run, "introspection, npm oidc-provider, in memory", active(server, request), server=server)
 
 
 def _shop(run: Run, provider: OpenIDProvider) -> Any:
@@ -72,7 +72,8 @@ def _exchanged(server: Running, session: str) -> str:
     return str(answer["access_token"])
 
 
-def _asking(token: str) -> Request:
+def asking(token: str) -> Request:
+    """Return the question about a token."""
     return _form(PATH, {"token": token}, bearer(INTROSPECTION_KEY))
 
 
@@ -84,7 +85,7 @@ def _basic(name: str, password: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
-def _active(server: Running, request: Request) -> Request:
+def active(server: Running, request: Request) -> Request:
     """Return a request that is answered as expected: refusals have a status of 200 as well."""
     if not json.loads(answer_to(server.url, request))["active"]:
         raise Unmeasured("the token that was to be asked about is not active")

@@ -7,6 +7,7 @@ stalls would get fewer requests in that time, and its worst moments would hardly
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ CONNECTIONS = 8
 @dataclass(slots=True)
 class _Waiting:
     due: float
-    token: str
+    request: bytes
 
 
 class _Pace:
@@ -29,10 +30,8 @@ class _Pace:
     The connection that was free for the longest is used first: one that is idle for five seconds is closed.
     """
 
-    def __init__(self, request: Request, tokens: list[str]) -> None:
-        headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-        self._head = f"{request.method} {request.path} HTTP/1.1\r\nhost: bench\r\n{headers}authorization: Bearer "
-        self._tokens, self._turn = tokens, 0
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self._requests, self._turn = requests, 0
         self._due: deque[_Waiting] = deque()
         self.free: deque[_Connection] = deque()
         self.seconds: list[float] = []
@@ -41,15 +40,15 @@ class _Pace:
 
     def ask(self, due: float) -> None:
         """Add a request that is due."""
-        self._turn = (self._turn + 1) % len(self._tokens)
-        self._due.append(_Waiting(due, self._tokens[self._turn]))
+        self._turn = (self._turn + 1) % len(self._requests)
+        self._due.append(_Waiting(due, self._requests[self._turn]))
         self.go_on()
 
     def go_on(self) -> None:
         """Send due requests on free connections."""
         while self._due and self.free:
             waiting = self._due.popleft()
-            self.free.popleft().send(f"{self._head}{waiting.token}\r\n\r\n".encode(), waiting.due)
+            self.free.popleft().send(waiting.request, waiting.due)
 
     def answered(self, connection: "_Connection", *, due: float, good: bool) -> None:
         self.seconds.append(time.perf_counter() - due)
@@ -96,13 +95,20 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
 
-def send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
-    """Send `rate` requests a second for `seconds`, with the tokens in turn."""
-    return asyncio.run(_send_paced(url, request, tokens, rate=rate, seconds=seconds))
+def send_paced(url: str, requests: Sequence[Request], *, rate: int, seconds: float) -> Figures:
+    """Send `rate` requests a second for `seconds`, in turn."""
+    return asyncio.run(_send_paced(url, [_as_sent(request) for request in requests], rate=rate, seconds=seconds))
 
 
-async def _send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
-    address, loop, pace = urlsplit(url), asyncio.get_running_loop(), _Pace(request, tokens)
+def _as_sent(request: Request) -> bytes:
+    body = (request.body or "").encode()
+    length = {"content-length": str(len(body))} if body else {}
+    headers = "".join(f"{name}: {value}\r\n" for name, value in {"host": "bench", **request.headers, **length}.items())
+    return f"{request.method} {request.path} HTTP/1.1\r\n{headers}\r\n".encode() + body
+
+
+async def _send_paced(url: str, requests: Sequence[bytes], *, rate: int, seconds: float) -> Figures:
+    address, loop, pace = urlsplit(url), asyncio.get_running_loop(), _Pace(requests)
     open_ = [
         (await loop.create_connection(lambda: _Connection(pace), str(address.hostname), address.port or 80))[1]
         for _ in range(CONNECTIONS)

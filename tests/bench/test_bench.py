@@ -87,7 +87,10 @@ def test_growth_compares_few_with_many_on_both_databases(tmp_path: Path) -> None
         "--rounds",
         "1",
     )
-    assert list(table) == [*GROWTH, "whoami's p99 at 1,000/s, 240 people"]
+    assert list(table) == [
+        *GROWTH,
+        *(f"{what}'s p99 at 1,000/s, 240 people" for what in ("whoami", "introspection")),
+    ]
 
 
 def test_what_cannot_be_measured_is_named_and_the_exit_status_is_1(tmp_path: Path) -> None:
