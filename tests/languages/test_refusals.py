@@ -27,7 +27,8 @@ NOBODY_READS = {"refused", "persisted_query_not_supported"}
 """The class above all others, and what a client answers by itself."""
 FOR_OPERATORS = {
     *("admin_key_required", "admin_scope_missing", "outgoing_failed", "outgoing_refused", "address_refused"),
-    "signing_key_unreadable",
+    *("signing_key_unreadable", "precondition_failed"),
+    *("tokenize_as_unknown", "tokenize_as_without_subject", "tokenizer_failed"),
 }
 
 
