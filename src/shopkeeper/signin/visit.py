@@ -183,12 +183,13 @@ class Visit:
             raise Forbidden("This token cannot be refreshed any more: begin anew, without it.") from invalid
 
     async def _successor(self, token: str, store: Store, client: Client) -> Access:
-        cached = await self._sessions.resolve(token)
-        if cached is not None and self._elsewhere is not None and not await self._elsewhere.bound.goes_on(cached):
-            raise TokenInvalid
         if not self._sessions.is_ours(token):
             renewed = self._sealed.renew(token, store=store.id)
             return Access(renewed.text, renewed.visit.expires_at)
+        if self._elsewhere is not None:
+            cached = await self._sessions.resolve(token)
+            if cached is not None and not await self._elsewhere.bound.goes_on(cached):
+                raise TokenInvalid
         refreshed = await self._sessions.refresh(token, store=store.id, client=client)
         return Access(refreshed.token, refreshed.session.expires_at, refreshed.session)
 
