@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -440,3 +441,26 @@ class TestTheCustomer:
 async def scene_off(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[Scene]:
     async with open_shop(sqlite_dsn, tmp_path, clock, further={"impersonation": {"enabled": False}}) as shop:
         yield shop.scene
+
+
+async def test_introspection_says_who_acts_for_a_guest(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+    key = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe"
+    further = {"introspection": {"callers": [{"id": "engine", "keys": [key]}]}}
+    async with open_shop(sqlite_dsn, tmp_path, clock, further=further) as shop:
+        app = await shop.scene.native()
+
+        async def introspected(token: str) -> dict[str, Any]:
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await app.post("/oauth2/introspect", data={"token": token}, headers=headers)
+            told: dict[str, Any] = answer.json()
+            return told
+
+        own = (await visit(app))["authorization"]
+        started = await shop.started_as_guest(await fill_cart(app, own))
+        theirs = await introspected(started["session_token"])
+        assert theirs["act"] == {"sub": shop.agent.id}
+        guest = await introspected(own)
+        assert theirs["sub"] == guest["sub"]
+        assert "act" not in guest
+        await app.request("DELETE", "/self-service/logout/api", json={"session_token": shop.agent.token})
+        assert await introspected(started["session_token"]) == {"active": False}

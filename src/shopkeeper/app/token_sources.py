@@ -56,10 +56,10 @@ def build_token_sources(
     infrastructure: Infrastructure, accounts: Accounts, oauth: OAuth, bound: BoundSessions | None = None
 ) -> TokenSources:
     """Build the list. `bound` says which sessions have ended with those that they are bound to."""
-    goes_on = accounts.acting.goes_on if accounts.acting is not None else None
+    agent_in = accounts.acting.agent_in if accounts.acting is not None else None
     return TokenSources(
         sessions=SessionTokens(accounts.sessions, goes_on=bound.goes_on if bound is not None else None),
-        visits=VisitTokens(accounts.sealed, goes_on=goes_on),
+        visits=VisitTokens(accounts.sealed, agent_in=agent_in),
         access=oauth.access_tokens,
         providers={**accounts.identity_providers.sources, **accounts.session_servers.sessions},
         vouching=accounts.identity_providers.provisioning,

@@ -109,6 +109,7 @@ def _of_visit(visit: AnonymousVisit, own_issuer: str) -> TokenFacts:
         expires_at=visit.expires_at,
         stores=(visit.store,),
         issued_at=visit.issued_at,
+        actor={"sub": visit.actor} if visit.actor is not None else None,
     )
 
 

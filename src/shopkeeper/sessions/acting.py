@@ -65,10 +65,11 @@ class Acting:
             return None
         return found if await self._still_an_agent(unit, found.impersonation.actor) else None
 
-    async def goes_on(self, id_: UUID) -> bool:
-        """Whether an impersonation may still be used, looked up in a unit of its own."""
+    async def agent_in(self, id_: UUID) -> str | None:
+        """Return the agent of an impersonation that may still be used, or None; looked up in a unit of its own."""
         async with self.database.reading() as unit:
-            return await self.standing(unit, id_) is not None
+            found = await self.standing(unit, id_)
+        return found.impersonation.actor.subject if found is not None else None
 
     async def end_with(self, unit: Unit, ended: ColumnElement[bool], *, by: str | None = None) -> list[UUID]:
         """End the impersonations in and by some sessions that this unit ends; return the sessions that end with them.

@@ -6,7 +6,7 @@ token which one source refuses is not accepted by another.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -135,20 +135,25 @@ class VisitTokens:
     """The sealed tokens of anonymous visits.
 
     Args:
-        goes_on: says whether an impersonation of a guest may still be used; None where there are none.
+        agent_in: returns the agent of an impersonation that may still be used, or None; None where there are none.
     """
 
-    def __init__(self, sealed: SealedTokens, *, goes_on: Callable[[UUID], Awaitable[bool]] | None = None) -> None:
-        self._sealed, self._goes_on = sealed, goes_on
+    def __init__(
+        self, sealed: SealedTokens, *, agent_in: Callable[[UUID], Awaitable[str | None]] | None = None
+    ) -> None:
+        self._sealed, self._agent_in = sealed, agent_in
 
     def recognises(self, token: str) -> bool:
         return self._sealed.is_ours(token)
 
     async def verify(self, token: str, store: str | None) -> AnonymousVisit:
         visit = self._sealed.read(token) if store is None else self._sealed.verify(token, store=store)
-        if visit.impersonation is not None and (self._goes_on is None or not await self._goes_on(visit.impersonation)):
+        if visit.impersonation is None:
+            return visit
+        agent = await self._agent_in(visit.impersonation) if self._agent_in is not None else None
+        if agent is None:
             raise TokenInvalid
-        return visit
+        return replace(visit, actor=agent)
 
 
 _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")

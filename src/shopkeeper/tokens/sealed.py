@@ -35,7 +35,7 @@ class AnonymousVisit:
     """An anonymous visit: the guest's id and the store it belongs to.
 
     `impersonation` is the id of the impersonation in which an agent acts as the guest. Who reads such a visit checks
-    that it goes on; it is never renewed.
+    that it goes on, and learns `actor` thereby, the agent; it is never renewed.
     """
 
     guest: UUID
@@ -43,6 +43,7 @@ class AnonymousVisit:
     issued_at: datetime
     expires_at: datetime
     impersonation: UUID | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
