@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -231,3 +231,26 @@ async def test_row_010_clocks_may_differ_by_the_skew(
     times = {"iat": now + skew, "exp": now + 300} if skew > 0 else {"iat": now - 600, "exp": now + skew}
     answer = await who(scene, signed(openid_provider, **times))
     assert (answer.get("data") is not None) is accepted
+
+
+VERIFIED_ONLY: Mapping[str, Any] = {
+    "selfservice": {"flows": {"login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}}}}
+}
+
+
+async def test_row_036_who_must_be_verified_is_refused_as_at_a_sign_in(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    """Also where no session is started: a token acts only for whom a sign-in would let in."""
+    key = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe"
+    callers = {"introspection": {"callers": [{"id": "engine", "keys": [key]}]}}
+    scene = await open_shop(settings={**VERIFIED_ONLY, **callers})
+    app = await scene.native()
+    unverified = signed(openid_provider, email_verified=False)
+    verified = signed(openid_provider, sub="sub-grace", email="grace@example.org", email_verified=True)
+    refused = await ask(app, unverified, WHO)
+    assert refused["errors"][0]["extensions"]["code"] == "VERIFIED_ADDRESS_REQUIRED"
+    assert (await ask(app, verified, WHO))["data"]["getCurrentCustomer"]["email"] == "grace@example.org"
+    for token, active in ((unverified, False), (verified, True)):
+        asked = {"data": {"token": token}, "headers": {"authorization": f"Bearer {key}"}}
+        assert (await app.post("/oauth2/introspect", **asked)).json()["active"] is active

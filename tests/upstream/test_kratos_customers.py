@@ -244,3 +244,18 @@ class TestSigningIn:
         assert both.status_code == 400
         elsewhere = await app.post("/signin", json={"authHint": {"token": "shk_st_x"}}, headers=KETTLE)
         assert elsewhere.status_code == 400
+
+
+async def test_row_036_who_must_be_verified_is_refused_as_at_a_sign_in(
+    run: Run, tmp_path: Path, clock: StoppedClock
+) -> None:
+    """The session server lets an unverified person in; this shop asks for a verified address."""
+    required = {"login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}}}
+    async with in_front(run, tmp_path, clock, selfservice={"flows": required}) as scene:
+        app = await scene.shop.native()
+        token = (await sign_up(app, new_address()))["session_token"]
+        assert await me(app, authorization=f"Bearer {token}") == "VERIFIED_ADDRESS_REQUIRED"
+        assert await me(app, cookie=f"ory_kratos_session={token}") == "VERIFIED_ADDRESS_REQUIRED"
+        answer = await app.post("/signin", json={"authHint": {"token": token}})
+        assert answer.json()["errors"][0]["extensions"]["code"] == "VERIFIED_ADDRESS_REQUIRED"
+        assert await scene.shop.rows("sessions") == []

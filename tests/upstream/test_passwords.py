@@ -6,6 +6,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from shopkeeper.app.identity_providers import build_password_providers
+from shopkeeper.client import Client
+from shopkeeper.credentials.attempts import AttemptGuard
+from shopkeeper.credentials.steps import Proof, Unverified
+from shopkeeper.sessions.assurance import AssurancePolicy
+from shopkeeper.upstream.errors import SecondFactorAtProvider
 from tests.attacks.scene import Scene, ask
 from tests.services.openid_provider import CLIENT_SECRET, PASSWORD, OpenIDProvider
 from tests.upstream.stages import API, ELSEWHERE
@@ -200,6 +206,43 @@ async def test_row_029_a_disabled_identity_is_refused_by_the_password_grant_too(
     assert (await admin.patch(f"/admin/identities/{identity['id']}", json=patch)).status_code == 200
     answer = await sign_in(scene)
     assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
+
+
+async def test_row_036_the_password_grant_asks_for_a_verified_address_too(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    openid_provider.person(ADA, email_verified=False)
+    required = {"login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}}}
+    scene = await open_shop(password_grant=GRANT, settings={"selfservice": {"flows": required}})
+    answer = await sign_in(scene)
+    assert (answer.status_code, code_of(answer)) == (403, "VERIFIED_ADDRESS_REQUIRED")
+    assert await scene.rows("sessions") == []
+
+
+async def test_row_036_the_password_grant_is_refused_for_who_has_a_second_factor_here(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    """Any credential stands for the second factor here: which types are second factors is a fact of the methods."""
+    scene = await open_shop(password_grant=GRANT)
+    account = {"provider": "idp", "subject": "sub-ada", "issuer": openid_provider.issuer}
+    credentials = {"oidc": {"config": {"providers": [account]}}, "password": {"config": {"password": PASSWORD}}}
+    new = {"schema_id": "default", "traits": {"email": ADA}, "credentials": credentials}
+    admin = await scene.admin()
+    assert (await admin.post("/admin/identities", json=new)).status_code == 201
+    accounts, infrastructure = scene.application.accounts, scene.application.infrastructure
+    guard = AttemptGuard(throttle=accounts.throttles["login"], audit=infrastructure.audit)
+    client = Client("192.0.2.1")
+
+    async def signs_in(*second_factors: str) -> Proof | Unverified:
+        assurance = AssurancePolicy(frozenset(second_factors))
+        provider = build_password_providers(accounts.identity_providers, guard=guard, assurance=assurance)["idp"]
+        async with infrastructure.database.reading() as unit:
+            return await provider.authenticate(unit, username=ADA, password=PASSWORD, client=client)
+
+    proof = await signs_in()
+    assert isinstance(proof, Proof)
+    with pytest.raises(SecondFactorAtProvider):
+        await signs_in("password")
 
 
 async def test_no_password_is_written_down(

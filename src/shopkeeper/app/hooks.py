@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.verification import build_verification_opener
+from shopkeeper.credentials.linked_providers import OIDC
 from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.credentials.profile import PROFILE
 from shopkeeper.flows.required_verification import RequiredVerification
@@ -23,7 +24,10 @@ def build_hooks(
 ) -> Hooks:
     """Return the hooks by flow and method, for every route that signs in; those of `Extensions` come last. Blocking
     hooks come with web hooks."""
-    flows, names = infrastructure.settings.selfservice.flows, accounts.methods.names
+    flows, names = infrastructure.settings.selfservice.flows, [*accounts.methods.names]
+    if infrastructure.settings.providers and OIDC not in names:
+        # By an identity provider's password, token or session, persons sign in without the method's pages.
+        names.append(OIDC)
     verification = RequiredVerification(
         build_verification_opener(infrastructure, accounts),
         ui_url=flows.verification.ui_url,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shopkeeper.app.authentication_gate import build_gate
 from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.social_providers import MICROSOFT, provider_of
@@ -112,7 +113,12 @@ async def build_identity_providers(
     return IdentityProviders(
         oidc=built,
         social=[_social(each) for each in built if each.section.sign_in],
-        provisioning=Provisioning(database=infrastructure.database, identities=identities, rules=rules),
+        provisioning=Provisioning(
+            database=infrastructure.database,
+            identities=identities,
+            rules=rules,
+            gate=build_gate(infrastructure),
+        ),
     )
 
 

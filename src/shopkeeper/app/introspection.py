@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.authentication_gate import build_gate
 from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.app.oauth import build_gate
 from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.commerce.stores import Stores

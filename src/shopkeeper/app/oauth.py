@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.authentication_gate import build_gate
 from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.scope_rules import build_scope_rules
-from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.http.oauth_token import REVOCATION_PATH, TOKEN_PATH
 from shopkeeper.jose.algorithms import ASYMMETRIC
 from shopkeeper.jose.keys import KeySet
@@ -119,19 +119,6 @@ def oauth_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "grant_types_supported": list(GRANTS.values()),
     }
-
-
-def build_gate(infrastructure: Infrastructure) -> AuthenticationGate:
-    """Return the one gate of identities, with the methods that ask for a verified address."""
-    settings = infrastructure.settings
-    after, legacy = settings.selfservice.flows.login.after, settings.feature_flags.legacy_require_verified_login_error
-    asking = {
-        method
-        for method in ("password", "code", "oidc")
-        if any(hook.hook == "require_verified_address" for hook in after.hooks_of(method))
-        and (method == PASSWORD or not legacy)  # the hook counts for passwords only then
-    }
-    return AuthenticationGate(clock=infrastructure.clock, verified_for=asking)
 
 
 def _clients(settings: Settings) -> Sequence[OAuthClient]:

@@ -9,7 +9,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.oauth.linked_subjects import LinkedSubject
 from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
-from shopkeeper.sessions.authentication_gate import AuthenticationGate
+from shopkeeper.sessions.authentication_gate import BY_PROVIDER, AuthenticationGate
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import External, Verified
 from shopkeeper.tokens.access_tokens import AccessToken
@@ -73,7 +73,7 @@ def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str, gate: Authe
     if isinstance(verified, AccessToken):
         return _of_access_token(verified)
     if isinstance(verified, LinkedSubject):
-        return _of_external(verified.external, verified.identity)
+        return _of_external(verified.external, verified.identity, gate)
     raise TokenInvalid
 
 
@@ -130,7 +130,7 @@ def _of_access_token(token: AccessToken) -> TokenFacts:
     )
 
 
-def _of_external(external: External, identity: Identity | None) -> TokenFacts:
+def _of_external(external: External, identity: Identity | None, gate: AuthenticationGate) -> TokenFacts:
     """The scopes of the provider mean something at the provider only, so they are left out."""
     return TokenFacts(
         kind=SubjectKind.SERVICE if external.by_application else SubjectKind.EXTERNAL,
@@ -144,8 +144,11 @@ def _of_external(external: External, identity: Identity | None) -> TokenFacts:
         roles=external.roles,
         token_type=external.token_type,
         username=_address_of(identity) if identity else None,
-        insufficient=None if identity is None or identity.active else "The account of this subject is disabled here.",
+        insufficient=None if identity is None or gate.may_authenticate(identity, by=[BY_PROVIDER]) else _NOT_HERE,
     )
+
+
+_NOT_HERE: Final = "The account of this subject is disabled here, or has no verified address."
 
 
 def _earliest(first: datetime, *others: datetime | None) -> datetime:

@@ -5,12 +5,15 @@ refuse.
 """
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from shopkeeper.clock import Clock
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.cache import CachedSession
 
-_OK = 200
+_OK: Final = 200
+BY_PROVIDER: Final = "oidc"
+"""The method by which an identity is signed in for whom another issuer vouches."""
 
 
 class AuthenticationGate:

@@ -83,8 +83,9 @@ class _Place:
 class Vouching(Protocol):
     """Finds the identity of a person for whom another issuer vouches."""
 
-    async def identity_of(self, external: External, *, token: str, client: Client) -> Identity:
-        """Return the active identity of a verified token's subject; it may be made now. Raises a `Refusal`."""
+    async def customer_of(self, external: External, *, token: str, client: Client) -> Identity:
+        """Return the identity of a verified token's subject, which may be made now, where the gate of identities lets
+        it pass. Raises a `Refusal`."""
         ...
 
 
@@ -279,7 +280,7 @@ class PrincipalResolver:
     ) -> Principal:
         if self._vouching is None:
             raise TokenInvalid
-        identity = await self._vouching.identity_of(external, token=token, client=place.client)
+        identity = await self._vouching.customer_of(external, token=token, client=place.client)
         return _vouched(identity, place, by_cookie=by_cookie)
 
     async def _visit(self, token: str, store: str | None) -> AnonymousVisit | None:

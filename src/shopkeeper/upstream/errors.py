@@ -7,7 +7,8 @@
     └── SessionServerUnavailable     503 the server of a session does not answer
     Forbidden                        403
     ├── SubjectUnknown               403 a person of a provider without an identity here
-    └── SecondFactorAtProvider       403 a password alone is not enough for the account
+    ├── SecondFactorAtProvider       403 a password alone is not enough for the account
+    └── AddressUnverified            403 signing in so needs a verified address
 """
 
 from shopkeeper.errors import Forbidden
@@ -55,3 +56,13 @@ class SecondFactorAtProvider(Forbidden):
 
     code = "identity_provider_second_factor"
     message = "This account needs a second factor: sign in at the identity provider itself."
+
+
+class AddressUnverified(Forbidden):
+    """The provider vouches for a person whose identity has no verified address, where signing in needs one."""
+
+    code = "identity_provider_address_unverified"
+    graphql_code = "VERIFIED_ADDRESS_REQUIRED"
+    message = (
+        "None of your e-mail addresses is confirmed yet. Sign in to this shop once: you get a mail to confirm one."
+    )

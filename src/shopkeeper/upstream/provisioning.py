@@ -26,9 +26,10 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderUnavailable
+from shopkeeper.sessions.authentication_gate import BY_PROVIDER, AuthenticationGate
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.upstream.errors import IdentityProviderUnavailable, SubjectUnknown
+from shopkeeper.upstream.errors import AddressUnverified, IdentityProviderUnavailable, SubjectUnknown
 
 log = structlog.get_logger("shopkeeper.upstream")
 
@@ -62,10 +63,18 @@ class Provisioning:
 
     Args:
         rules: by the id of the provider.
+        gate: decides whether an identity may be signed in.
     """
 
-    def __init__(self, *, database: Database, identities: Identities, rules: Mapping[str, ProvisioningRules]) -> None:
-        self._database, self._identities, self._rules = database, identities, dict(rules)
+    def __init__(
+        self,
+        *,
+        database: Database,
+        identities: Identities,
+        rules: Mapping[str, ProvisioningRules],
+        gate: AuthenticationGate,
+    ) -> None:
+        self._database, self._identities, self._rules, self._gate = database, identities, dict(rules), gate
 
     async def find(self, unit: Unit, external: External) -> Identity | None:
         """Return the identity that an account is linked to, with its credentials; None where there is none."""
@@ -100,6 +109,20 @@ class Provisioning:
             identity = await self._make(external, token, client)
         if not identity.active:
             raise IdentityDisabled(_SWITCHED_OFF)
+        return identity
+
+    async def customer_of(self, external: External, *, token: str | None, client: Client) -> Identity:
+        """Return the identity of an external subject who acts without a session here. Raises as `identity_of` does.
+
+        Who signs in is asked for a verified address by the hooks of the sign-in, which begin its verification. Here
+        nothing is begun.
+
+        Raises:
+            AddressUnverified: signing in so needs a verified address, and the identity has none.
+        """
+        identity = await self.identity_of(external, token=token, client=client)
+        if not self._gate.may_authenticate(identity, by=[BY_PROVIDER]):
+            raise AddressUnverified
         return identity
 
     def is_linked(self, identity: Identity, external: External) -> bool:
