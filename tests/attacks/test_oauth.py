@@ -14,15 +14,17 @@ from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
 from shopkeeper.oauth.client_authentication import ASSERTION_TYPE
 from shopkeeper.oauth.grants import ACCESS_TOKEN_TYPE, SESSION_TOKEN_TYPE
+from shopkeeper.tokens.access_tokens import MOST_LINEAGE
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import ADDRESS, EVIL, Scene, new_address, sign_up, visit
 
 CLIENT_CREDENTIALS, REFRESH = "client_credentials", "refresh_token"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-SECRET, OTHER_SECRET, THIRD_SECRET = (
+SECRET, OTHER_SECRET, THIRD_SECRET, FOURTH_SECRET = (
     "Qm4tVx7RzL0sKd9WcY2hNb5Pf8uGjE1a",
     "c3Zq8LwTn5RfX0yKb7VhM2sJd9PgU4eA",
     "t7BvN1xC5zL9kJ3h" * 2,
+    "Hq2ZsWx8Ed4Rf6Vt" * 2,
 )
 STOCK_KEY = "Yp6rWd2Xk9Lf4Tn8Hs1Zc7Bv3Jm5Qg0A"
 BILLING_KEY = "Xw4nRt8Ks2Vb6Qz9Lc1Hf5Gd7Jp3My0E"
@@ -50,6 +52,13 @@ CLIENTS: list[dict[str, Any]] = [
         "audiences": ["stock"],
         "stores": ["tea"],
     },
+    {
+        "id": "unrefreshed",
+        "secrets": [FOURTH_SECRET],
+        "grants": ["token_exchange"],
+        "scopes": ["orders:read"],
+        "audiences": ["stock"],
+    },
     {"id": "signed", "jwks": {"keys": [KEY.public_jwk()]}, "scopes": ["orders:read"], "audiences": ["stock"]},
 ]
 SETTINGS: dict[str, Any] = {
@@ -66,6 +75,7 @@ AUTHENTICATION = {
     "orders": httpx2.BasicAuth("orders", SECRET),
     "search": httpx2.BasicAuth("search", OTHER_SECRET),
     "tea-only": httpx2.BasicAuth("tea-only", THIRD_SECRET),
+    "unrefreshed": httpx2.BasicAuth("unrefreshed", FOURTH_SECRET),
 }
 
 
@@ -281,6 +291,47 @@ async def test_row_022_a_client_cannot_revoke_or_learn_of_anothers_token(shop: S
     assert await introspected(shop, told["access_token"], key=BILLING_KEY) == {"active": False}
     unknown = await ask(shop, {"token": "unknown", "token_type_hint": "odd"}, path="revoke")
     assert (unknown.status_code, unknown.content) == (200, b"")
+
+
+@pytest.mark.parametrize("client", ["orders", "unrefreshed"])
+@pytest.mark.parametrize("revoked", [0, 1, 2, 3])
+async def test_row_022_what_was_exchanged_is_revoked_with_each_token_that_it_comes_from(
+    shop: Scene, client: str, revoked: int
+) -> None:
+    session = (await signed_up(shop))["session_token"]
+    tokens = [(await ask(shop, exchanging(session), client=client)).json()["access_token"]]
+    for _ in range(3):
+        tokens.append((await ask(shop, of_access(tokens[-1]), client=client)).json()["access_token"])
+    sibling = (await ask(shop, of_access(tokens[0]), client=client)).json()["access_token"]
+    assert all([await is_active(shop, each) for each in (*tokens, sibling)])
+    assert (await ask(shop, {"token": tokens[revoked]}, client=client, path="revoke")).status_code == 200
+    assert [await is_active(shop, each) for each in tokens] == [index < revoked for index in range(4)]
+    assert await is_active(shop, sibling) == (revoked > 0)
+
+
+async def test_row_022_a_family_is_revoked_with_all_that_comes_from_it(shop: Scene) -> None:
+    first = (await ask(shop, exchanging((await signed_up(shop))["session_token"]))).json()
+    second = (await ask(shop, {"grant_type": REFRESH, "refresh_token": first["refresh_token"]})).json()
+    tokens = [first["access_token"], second["access_token"]]
+    for _ in range(2):
+        tokens.append((await ask(shop, of_access(tokens[-1]))).json()["access_token"])
+    assert all([await is_active(shop, each) for each in tokens])
+    assert (await ask(shop, {"token": second["refresh_token"]}, path="revoke")).status_code == 200
+    assert not any([await is_active(shop, each) for each in tokens])
+
+
+async def test_row_022_a_token_is_exchanged_only_so_often_that_all_it_comes_from_is_looked_at(shop: Scene) -> None:
+    session = (await signed_up(shop))["session_token"]
+    answers = [await ask(shop, exchanging(session), client="unrefreshed")]
+    for _ in range(MOST_LINEAGE):
+        answers.append(await ask(shop, of_access(answers[-1].json()["access_token"]), client="unrefreshed"))
+    assert await is_active(shop, answers[-1].json()["access_token"])
+    more = await ask(shop, of_access(answers[-1].json()["access_token"]), client="unrefreshed")
+    assert (more.status_code, more.json()["error"]) == (400, "invalid_request")
+    assert (
+        await ask(shop, {"token": answers[0].json()["access_token"]}, client="unrefreshed", path="revoke")
+    ).is_success
+    assert not await is_active(shop, answers[-1].json()["access_token"])
 
 
 async def test_row_030_no_answer_shows_a_secret(shop: Scene, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
-from shopkeeper.oauth.clients import CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE, OAuthClient
+from shopkeeper.oauth.clients import OAuthClient
+from shopkeeper.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE
 from shopkeeper.oauth.grants import ACCESS_TOKEN_TYPE, SESSION_TOKEN_TYPE, Issued
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
 from shopkeeper.oauth.revoked_tokens import RevokedTokens

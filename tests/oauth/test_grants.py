@@ -16,8 +16,7 @@ from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import State
 from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
-from shopkeeper.oauth import refresh_token_store, revoked_tokens
-from shopkeeper.oauth.clients import CLIENT_CREDENTIALS
+from shopkeeper.oauth import refresh_token_store, revoked_token_store
 from shopkeeper.oauth.errors import (
     InvalidGrant,
     InvalidRequest,
@@ -28,6 +27,7 @@ from shopkeeper.oauth.errors import (
     UnsupportedGrantType,
     UnsupportedTokenType,
 )
+from shopkeeper.oauth.grant_types import CLIENT_CREDENTIALS
 from shopkeeper.sessions.acting import Agents
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -357,11 +357,11 @@ class TestRefresh:
         await one.refresh(issued.refresh_token)
         await one.revoke(issued.access_token)
         assert await change(database, refresh_token_store.purge, clock.now(), 10) == 0
-        assert await change(database, revoked_tokens.purge, clock.now(), 10) == 0
+        assert await change(database, revoked_token_store.purge, clock.now(), 10) == 0
         later = clock.now() + FAMILY + timedelta(seconds=1)
         assert await change(database, refresh_token_store.purge, later, 1) == 1
         assert await change(database, refresh_token_store.purge, later, 10) == 1
-        assert await change(database, revoked_tokens.purge, later, 10) == 1
+        assert await change(database, revoked_token_store.purge, later, 10) == 1
 
 
 class TestRevocation:

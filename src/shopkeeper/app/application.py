@@ -23,7 +23,7 @@ from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.identity.address_changes import KEPT_FOR
-from shopkeeper.oauth import refresh_token_store, revoked_tokens
+from shopkeeper.oauth import refresh_token_store, revoked_token_store
 from shopkeeper.sessions import impersonation_store
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
@@ -250,7 +250,7 @@ def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerc
         RetentionRule("outbox", timedelta(days=7), delivered),
         # As long as the mails: the rest of a mail that was given up must not outlive it.
         RetentionRule("dead letters", timedelta(days=30), given_up),
-        RetentionRule("revoked tokens", revoked_tokens.KEPT_FOR, revoked_tokens.purge),
+        RetentionRule("revoked tokens", revoked_token_store.KEPT_FOR, revoked_token_store.purge),
         RetentionRule("refresh tokens of services", timedelta(days=1), refresh_token_store.purge),
         RetentionRule("signing keys", accounts.signing_keys.kept_for, accounts.signing_keys.purge),
         RetentionRule("impersonations", timedelta(days=400), impersonation_store.purge),

@@ -12,7 +12,7 @@ from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.http.oauth_token import REVOCATION_PATH, TOKEN_PATH
 from shopkeeper.jose.algorithms import ASYMMETRIC
 from shopkeeper.jose.keys import KeySet
-from shopkeeper.oauth import clients as grant_types
+from shopkeeper.oauth import grant_types
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_authentication import METHODS, ClientAuthentication
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant

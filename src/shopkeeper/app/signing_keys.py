@@ -1,17 +1,12 @@
 """Build the signing keys, for the server and for its command."""
 
-from datetime import timedelta
-from typing import Final
-
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing
 from shopkeeper.settings import Settings
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
+from shopkeeper.tokens.access_tokens import LONGEST_LIFESPAN
 from shopkeeper.tokens.signing_keys import PURPOSE, USABLE, SigningKeys
-
-LONGEST_TOKEN: Final = timedelta(hours=1)
-"""How long a token may live that these keys sign: the most that `tokens.access.lifespan` can be."""
 
 
 def build_signing_keys(settings: Settings, database: Database, clock: Clock, *, audit: Audit) -> SigningKeys:
@@ -24,6 +19,6 @@ def build_signing_keys(settings: Settings, database: Database, clock: Clock, *, 
         algorithm=signing.algorithm,
         rotate_after=signing.rotate_after or None,
         # A process whose database is away goes on signing with a key that was replaced.
-        kept_for=LONGEST_TOKEN + USABLE,
+        kept_for=LONGEST_LIFESPAN + USABLE,
         audit=audit,
     )

@@ -1,7 +1,7 @@
 """The grant `client_credentials`: a service obtains a token for itself (RFC 6749 section 4.4)."""
 
-from shopkeeper.oauth.clients import CLIENT_CREDENTIALS
 from shopkeeper.oauth.errors import InvalidScope
+from shopkeeper.oauth.grant_types import CLIENT_CREDENTIALS
 from shopkeeper.oauth.grants import GrantRequest, Issued
 from shopkeeper.oauth.scopes import asked_scopes, audience_of, granted_scopes
 from shopkeeper.tokens.access_tokens import AccessTokens, TokenTooLong

@@ -1,13 +1,8 @@
 """The services that obtain tokens, as values."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from shopkeeper.jose.keys import KeySet
-
-CLIENT_CREDENTIALS: Final = "client_credentials"
-REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a grant
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a grant
 
 
 @dataclass(frozen=True, slots=True)

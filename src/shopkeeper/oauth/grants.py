@@ -67,14 +67,14 @@ class SessionGrant:
     """What is granted for a session: one client, one audience, some scopes, until the session ends.
 
     Args:
-        grant: what the access token is issued by, and revoked with.
+        lineage: what the access token comes from, and is revoked with.
     """
 
     session: Session
     client: OAuthClient
     audience: str
     scope: Sequence[str]
-    grant: UUID | None = None
+    lineage: Sequence[UUID] = ()
 
 
 async def issue_for_session(
@@ -95,7 +95,7 @@ async def issue_for_session(
             until=ends_at,
             session=session.id,
             stores=() if session.store is None else (session.store,),
-            grant=granted.grant,
+            lineage=granted.lineage,
             actor=session.actor.subject if session.actor is not None else None,
         )
     except TokenTooLong as too_long:

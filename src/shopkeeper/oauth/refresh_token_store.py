@@ -46,7 +46,7 @@ class StoredRefreshToken:
     """A refresh token as it is stored.
 
     Args:
-        family: the tokens that followed each other; the id is also the `grant` of their access tokens.
+        family: the tokens that followed each other; the id is in the lineage of their access tokens.
         expires_at: when the family ends, however often it is refreshed.
         replaced_at: when it was replaced; None while it is the newest of its family.
         successor: the token that replaced it, sealed with a key that only this token yields.

@@ -16,8 +16,9 @@ import structlog
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, digest, new_id, new_token
 from shopkeeper.oauth import refresh_token_store as store
-from shopkeeper.oauth.clients import REFRESH_TOKEN, OAuthClient
+from shopkeeper.oauth.clients import OAuthClient
 from shopkeeper.oauth.errors import InvalidGrant
+from shopkeeper.oauth.grant_types import REFRESH_TOKEN
 from shopkeeper.oauth.grants import (
     ACCESS_TOKEN_TYPE,
     GrantRequest,
@@ -36,11 +37,9 @@ from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle
-from shopkeeper.tokens.access_tokens import AccessTokens
+from shopkeeper.tokens.access_tokens import LONGEST_LIFESPAN, AccessTokens
 
 PREFIX: Final = "shk_rt_"
-LONGEST_ACCESS: Final = timedelta(hours=1)
-"""The longest lifespan that access tokens can be given: as long is remembered that a family was revoked."""
 MOST_HOPS: Final = 50
 """How many successors are followed within one window; only a faulty client refreshes that often."""
 _UNUSABLE: Final = "The refresh_token is not valid, has ended, or was issued to another client."
@@ -71,7 +70,7 @@ class RefreshTokenFamilies:
     async def start(self, granted: SessionGrant) -> Issued:
         """Issue an access token and a refresh token for a session. Raises `InvalidScope`."""
         family, token = new_id(), new_token(PREFIX)
-        access, said = await issue_for_session(self._tokens, replace(granted, grant=family))
+        access, said = await issue_for_session(self._tokens, replace(granted, lineage=[family]))
         stored = StoredRefreshToken(
             token_hash=digest(token),
             family=family,
@@ -87,7 +86,7 @@ class RefreshTokenFamilies:
 
     async def end(self, unit: Unit, stored: StoredRefreshToken, *, reason: str, ip: str) -> None:
         """End a family: its refresh tokens, and the access tokens that it issued."""
-        await self._revoked.revoke(unit, stored.family, expires_at=self._clock.now() + LONGEST_ACCESS)
+        await self._revoked.revoke(unit, stored.family, expires_at=self._clock.now() + LONGEST_LIFESPAN)
         if await store.remove_family(unit, stored.family):
             await self._audit.record(
                 unit,
@@ -137,7 +136,7 @@ class RefreshTokenGrant:
             scope = self._scope(stored, session, request.client, asked)
             await self._budget.spend(str(stored.family))
             successor = await self._renew(token, stored)
-        granted = SessionGrant(session, request.client, stored.audience, scope, grant=stored.family)
+        granted = SessionGrant(session, request.client, stored.audience, scope, lineage=[stored.family])
         access, said = await issue_for_session(self._tokens, granted)
         return Issued(access, said, refresh_token=successor)
 

@@ -1,38 +1,24 @@
-"""Which access tokens were revoked before they expire, and what they were issued by.
+"""Which access tokens were revoked before they expire, and what they come from.
 
 Each is stored until nothing issued with it is valid any more. A process asks the database once, and hears the others
 through the announcements of sessions: what it has cached is never older than the last announcement.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Column, Table, bindparam, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
-
 from shopkeeper.clock import Clock
+from shopkeeper.oauth import revoked_token_store as store
 from shopkeeper.sessions.cache import STALE_AFTER
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.tables import Id, Moment, metadata
 
 MOST_KNOWN: Final = 50_000
 """Ids of which a process remembers whether they were revoked."""
-
-revoked_tokens = Table(
-    "revoked_tokens",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("expires_at", Moment, nullable=False, index=True),
-)
-_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-_FIND: Final = select(revoked_tokens.c.id).where(
-    revoked_tokens.c.id.in_([bindparam("one", type_=Id), bindparam("other", type_=Id)])
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -89,12 +75,11 @@ class RevokedTokens:
 
     async def revoke(self, unit: Unit, token_id: UUID, *, expires_at: datetime) -> None:
         """Revoke what has an id, or was issued by it; nothing of that is valid after `expires_at`."""
-        adding = _INSERT[unit.dialect](revoked_tokens).values(id=token_id, expires_at=expires_at)
-        await unit.write(adding.on_conflict_do_nothing(index_elements=["id"]))
+        await store.add(unit, token_id, expires_at=expires_at)
         self._sessions.announce(unit, token_id)  # also where it was revoked before: that announcement may be lost
 
     async def is_revoked(self, ids: Sequence[UUID]) -> bool:
-        """Return whether one of at most two ids was revoked."""
+        """Return whether one of some ids was revoked."""
         oldest = self._clock.now() - STALE_AFTER
         known = [self._cache.entries.get(each) for each in ids]
         if all(each is not None and each.read_at > oldest for each in known):
@@ -106,10 +91,9 @@ class RevokedTokens:
         self._cache.readings.add(reading)
         try:
             async with self._database.unit() as unit:
-                rows = await unit.all(_FIND, {"one": ids[0], "other": ids[-1]})
+                revoked = await store.find(unit, ids)
         finally:
             self._cache.readings.discard(reading)
-        revoked = {row.id for row in rows}
         if self._cache.hearing and not reading.in_vain:
             for each in ids:
                 self._keep(each, _Known(each in revoked, now))
@@ -120,18 +104,3 @@ class RevokedTokens:
         while len(self._cache.entries) >= self._most:
             self._cache.entries.popitem(last=False)
         self._cache.entries[token_id] = known
-
-
-async def purge(unit: Unit, before: datetime, batch: int) -> int:
-    """Forget at most `batch` ids of which nothing is valid since before a moment; return how many."""
-    old = (
-        select(revoked_tokens.c.id)
-        .where(revoked_tokens.c.expires_at < before)
-        .order_by(revoked_tokens.c.expires_at)
-        .limit(batch)
-    )
-    return (await unit.write(delete(revoked_tokens).where(revoked_tokens.c.id.in_(old)))).rowcount
-
-
-KEPT_FOR: Final = timedelta(minutes=5)
-"""How long they are kept beyond that: the clocks of processes may differ."""

@@ -9,8 +9,9 @@ from typing import Final
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.oauth.access_token_source import AccessTokenSource
-from shopkeeper.oauth.clients import REFRESH_TOKEN, TOKEN_EXCHANGE, OAuthClient
+from shopkeeper.oauth.clients import OAuthClient
 from shopkeeper.oauth.errors import InvalidRequest
+from shopkeeper.oauth.grant_types import REFRESH_TOKEN, TOKEN_EXCHANGE
 from shopkeeper.oauth.grants import (
     ACCESS_TOKEN_TYPE,
     SESSION_TOKEN_TYPE,
@@ -26,7 +27,7 @@ from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
-from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens
+from shopkeeper.tokens.access_tokens import MOST_LINEAGE, AccessToken, AccessTokens
 
 LONGEST_SUBJECT_TOKEN: Final = 8_192
 _UNUSABLE: Final = "The subject_token is not valid, has ended, or is not for this client."
@@ -36,7 +37,7 @@ class TokenExchangeGrant:
     """Issues a token for a session, with at most what the person and the client may do.
 
     A subject token that is an access token must have been issued to this client, or be for the audience of its name;
-    what is issued for it has at most its scopes, does not outlive it, and is revoked with it.
+    what is issued for it has at most its scopes, does not outlive it, and is revoked with it and its lineage.
 
     Args:
         person_scopes: the scopes that the rules give the person of a session.
@@ -108,10 +109,12 @@ class TokenExchangeGrant:
         into one that lives as long as the session."""
         if subject.session is None:
             raise InvalidRequest("A service asks for a token of its own with grant_type=client_credentials.")
+        if len(subject.revoked_by) > MOST_LINEAGE:
+            raise InvalidRequest(f"A token is exchanged for another at most {MOST_LINEAGE} times in a row.")
         session = self._usable(await self._sessions.resolve_by_id(subject.session), request.client)
         of_now = common_scopes(request.client.scopes, self._person_scopes(session))
         granted = _granted(request, session, allowed=common_scopes(of_now, subject.scope))
-        granted = replace(granted, grant=subject.grant or subject.id)
+        granted = replace(granted, lineage=subject.revoked_by)
         token, said = await issue_for_session(self._tokens, granted, until=subject.expires_at)
         return Issued(token, said, issued_token_type=ACCESS_TOKEN_TYPE)
 

@@ -11,6 +11,7 @@ from shopkeeper.oauth.scope_rules import SCOPE_TOKEN, SUBJECT_SCOPES
 from shopkeeper.settings.section import SECRET, TRIMMED, Section, without_line_break
 from shopkeeper.settings.serving import hex_digest, key_digest, of_something
 from shopkeeper.settings.values import Lifespan, parse_duration
+from shopkeeper.tokens.access_tokens import LONGEST_LIFESPAN
 
 GrantName = Literal["client_credentials", "token_exchange", "refresh_token"]
 MOST_NAMES: Final = 64
@@ -137,6 +138,6 @@ class AccessTokens(Section):
 
     lifespan: Lifespan = Field(
         default=parse_duration("10m"),
-        le=parse_duration("1h"),
+        le=LONGEST_LIFESPAN,
         description="How long an access token lives, an hour at most; it ends earlier with its session",
     )

@@ -24,6 +24,10 @@ from shopkeeper.tokens.signing_keys import SigningKeys
 TYPE: Final = "at+jwt"
 LONGEST: Final = 8_192
 """Characters of a token; one that would be longer is not issued."""
+LONGEST_LIFESPAN: Final = timedelta(hours=1)
+"""The longest that a token can be given to live. Keys, revocations and families are remembered for as long."""
+MOST_LINEAGE: Final = 8
+"""How many others a token may come from: each is looked up whenever the token is used."""
 MOST_VERIFIED: Final = 10_000
 """Verified tokens that a process remembers; the least recently used is forgotten first."""
 MOST_STORES: Final = 64
@@ -45,7 +49,8 @@ class AccessToken:
         scope: what its holder may do there.
         session: the session that it was exchanged from, and ends with; None where a service has it for itself.
         stores: the stores that it counts in; empty for all.
-        grant: what it was issued by, such as a family of refresh tokens: it is revoked with that.
+        lineage: what it comes from, and is revoked with: a family of refresh tokens, and access tokens, each of which
+            was exchanged for the next; at most `MOST_LINEAGE` ids.
         actor: who acts as the subject, where that is another (RFC 8693 section 4.1).
     """
 
@@ -59,13 +64,13 @@ class AccessToken:
     expires_at: datetime
     session: UUID | None = None
     stores: tuple[str, ...] = ()
-    grant: UUID | None = None
+    lineage: tuple[UUID, ...] = ()
     actor: str | None = None
 
     @property
     def revoked_by(self) -> tuple[UUID, ...]:
         """The ids whose revocation ends it."""
-        return (self.id,) if self.grant is None else (self.id, self.grant)
+        return (self.id, *self.lineage)
 
 
 class AccessTokens:
@@ -94,7 +99,7 @@ class AccessTokens:
         until: datetime | None = None,
         session: UUID | None = None,
         stores: Sequence[str] = (),
-        grant: UUID | None = None,
+        lineage: Sequence[UUID] = (),
         actor: str | None = None,
     ) -> tuple[str, AccessToken]:
         """Return a new token and what it says. It ends at `until` if that is earlier than its lifespan.
@@ -114,7 +119,7 @@ class AccessTokens:
             expires_at=expires_at,
             session=session,
             stores=tuple(stores),
-            grant=grant,
+            lineage=tuple(lineage),
             actor=actor,
         )
         token = sign(_claims(said), await self._keys.current(), TYPE)
@@ -165,7 +170,7 @@ def _claims(said: AccessToken) -> Mapping[str, Any]:
     optional = {
         "sid": said.session and str(said.session),
         "stores": list(said.stores),
-        "grant": said.grant and str(said.grant),
+        "lineage": [str(each) for each in said.lineage],
         "act": said.actor and {"sub": said.actor},
     }
     return {
@@ -202,7 +207,7 @@ def _read(claims: Mapping[str, Any], *, issuer: str, now: datetime) -> AccessTok
         expires_at=require_time(claims, "exp", now=now).astimezone(UTC),
         session=_require_id(claims, "sid") if "sid" in claims else None,
         stores=_stores(claims),
-        grant=_require_id(claims, "grant") if "grant" in claims else None,
+        lineage=_lineage(claims),
         actor=_actor(claims),
     )
 
@@ -212,6 +217,15 @@ def _require_id(claims: Mapping[str, Any], name: str) -> UUID:
     if found is None:
         raise TokenRefused(f"The token has no readable '{name}'.", cause=name)
     return found
+
+
+def _lineage(claims: Mapping[str, Any]) -> tuple[UUID, ...]:
+    lineage = claims.get("lineage", [])
+    if isinstance(lineage, list) and len(lineage) <= MOST_LINEAGE:
+        ids = tuple(each for text in lineage if isinstance(text, str) and (each := uuid_or_none(text)) is not None)
+        if len(ids) == len(lineage):
+            return ids
+    raise TokenRefused("The token has no readable 'lineage'.", cause="lineage")
 
 
 def _stores(claims: Mapping[str, Any]) -> tuple[str, ...]:
