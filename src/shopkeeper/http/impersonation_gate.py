@@ -6,7 +6,7 @@ has a list of its own (`graphql/access.py`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -55,6 +55,13 @@ Page = Callable[[Request, Refusal], Awaitable[Response]]
 """Answers a refusal by a page."""
 
 
+@runtime_checkable
+class _HasApp(Protocol):
+    """A route that calls an app, in front of which another one can stand."""
+
+    app: ASGIApp
+
+
 class ImpersonationGate:
     """Refuses agents who act as customers or guests, except on the routes of the list.
 
@@ -72,11 +79,12 @@ class ImpersonationGate:
         return [self._guarded(route) for route in routes]
 
     def _guarded(self, route: BaseRoute) -> BaseRoute:
-        if not isinstance(route, Route):
-            raise TypeError(f"{route} is no route that the gate can stand in front of")
-        if (route.methods or EVERY) <= OPEN_TO_AGENTS.get(route.path, frozenset()):
+        path, methods = (route.path, route.methods) if isinstance(route, Route) else ("", None)
+        if (methods or EVERY) <= OPEN_TO_AGENTS.get(path, frozenset()):
             return route
-        route.app = _Guarded(route.app, self._authenticator, page=self._page, shape=self._shapes.get(route.path))
+        if not isinstance(route, _HasApp):
+            raise TypeError(f"{route} is no route that the gate can stand in front of")
+        route.app = _Guarded(route.app, self._authenticator, page=self._page, shape=self._shapes.get(path))
         return route
 
 

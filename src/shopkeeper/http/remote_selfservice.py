@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.errors import (
     BrowserLocationChangeRequired,
@@ -197,10 +197,11 @@ async def _no_body() -> Message:
 
 
 class _OfStores(BaseRoute):
-    """Takes the requests for the stores of session servers."""
+    """Takes the requests for the stores of session servers, and has its `app` answer them."""
 
     def __init__(self, remote: RemoteSelfService) -> None:
         self._remote = remote
+        self.app: ASGIApp = self._answer
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or not is_remote_path(scope["path"]):
@@ -212,6 +213,9 @@ class _OfStores(BaseRoute):
         raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._remote.answer(Request(scope, receive))
         await response(scope, receive, send)
 
