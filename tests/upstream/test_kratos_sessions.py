@@ -312,6 +312,23 @@ class TestCaching:
         assert (await second).subject == IDENTITY["id"]
         assert place.asked == 1
 
+    @pytest.mark.parametrize("turns", range(5))
+    async def test_the_last_who_gives_up_cancels_nobody_who_comes_after(self, place: Place, turns: int) -> None:
+        arrived, answer = asyncio.Event(), place.server.answers[WHOAMI]
+
+        async def never(writer: asyncio.StreamWriter) -> None:
+            arrived.set()
+            await asyncio.sleep(60)
+
+        place.server.answers[WHOAMI] = never
+        first = asyncio.create_task(place.here.verify(TOKEN, None))
+        await arrived.wait()
+        place.server.answers[WHOAMI] = answer
+        first.cancel()
+        for _ in range(turns):  # the question of the first takes some turns of the loop to end
+            await asyncio.sleep(0)
+        assert (await place.here.verify(TOKEN, None)).subject == IDENTITY["id"]
+
     async def test_two_servers_do_not_share_answers(self, place: Place) -> None:
         await place.here.verify(TOKEN, None)
         other = KratosSessions(

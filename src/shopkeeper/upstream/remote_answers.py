@@ -140,6 +140,8 @@ class RemoteAnswers:
         finally:
             flight.waiting -= 1
             if not flight.waiting:
+                # Before it has ended: a caller that comes now asks anew, and is not cancelled with the last one.
+                self._land(key, flight)
                 flight.task.cancel()
 
     def _begin(self, key: bytes, ask: Callable[[], Awaitable[RemoteAnswer]]) -> _Flight:
