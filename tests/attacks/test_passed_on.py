@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.http.remote_cookies import RemoteCookies
+from shopkeeper.http.session_server_cookies import ServerCookies
 from tests.attacks.scene import ADDRESS, EVIL, HERE, Scene, opened, sign_up, visit
 from tests.services.web import Server, says, serving
 
@@ -74,8 +74,8 @@ class Behind:
     server: Server
 
     @property
-    def names(self) -> RemoteCookies:
-        return RemoteCookies("idp", secure=True)
+    def names(self) -> ServerCookies:
+        return ServerCookies("idp", secure=True)
 
     async def raw(self, path: str, query: bytes = b"") -> int:
         """Send a request line that no client would; return the status."""

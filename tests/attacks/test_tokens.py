@@ -168,7 +168,7 @@ class TestCode:
             "identity/address_changes.py: _password_digest(before) != change.password_digest",
             "app/oauth.py: method == PASSWORD",
             "http/introspection.py: name == TOKEN",
-            "http/remote_cookies.py: remote.token_prefix == self._own_prefix",
+            "http/session_server_cookies.py: remote.token_prefix == self._own_prefix",
             "oauth/access_token_source.py: str(cached.session.identity.id) != token.subject",
             "oauth/access_token_source.py: token.subject == token.client_id",
             "oauth/token_exchange.py: kind == ACCESS_TOKEN_TYPE",

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.http.remote_cookies import RemoteCookies
+from shopkeeper.http.session_server_cookies import ServerCookies
 from tests.attacks.scene import ADDRESS, EVIL, OTHER_PAGE, OWN_PAGE, PASSWORD, csrf_of, new_address, sign_up
 from tests.conftest import Run
 from tests.upstream.kratos_scene import IDP, InFront, in_front
@@ -46,7 +46,7 @@ async def test_a_browser_keeps_the_servers_cookies_under_names_of_their_own(scen
     browser, email = await scene.shop.browser(), new_address()
     answer = await browser.sign_up(email)
     names = set(browser.cookies)
-    assert RemoteCookies(IDP, secure=True).name("ory_kratos_session") in names
+    assert ServerCookies(IDP, secure=True).name("ory_kratos_session") in names
     assert all(name.startswith("__Host-kratos_") for name in names)
     assert "ory_kratos_session" not in names
     lines = answer.headers.get_list("set-cookie")

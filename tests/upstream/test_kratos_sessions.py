@@ -13,12 +13,13 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import SecondFactorRequired, TokenInvalid
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid.calls import Limits, ProviderCalls
+from shopkeeper.openid.claim_paths import LONGEST_NAME, MOST_NAMES
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.upstream.errors import SessionServerUnavailable
-from shopkeeper.upstream.kratos import KratosSessions, Remote, SessionCookie
-from shopkeeper.upstream.remote_answers import RemoteAnswers
+from shopkeeper.upstream.kratos import KratosSessions, SessionCookie, SessionServer
+from shopkeeper.upstream.session_answers import SessionAnswers
 from tests.services.web import Server, says, serving
 
 TOKEN = "ory_st_GbIVbtrkYIwSbC9QbnKVT4SgCKPq7rKE"
@@ -42,7 +43,7 @@ class Place:
     clock: StoppedClock
     here: KratosSessions
     there: KratosSessions
-    answers: RemoteAnswers
+    answers: SessionAnswers
 
     def session(self, **changed: Any) -> dict[str, Any]:
         end = (self.clock.now() + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
@@ -70,7 +71,7 @@ class Place:
         return len(self.server.heads)
 
 
-REMOTE = Remote(
+REMOTE = SessionServer(
     "remote",
     "http://unset",
     second_factor_url="https://shop.test/self-service/login/browser?aal=aal2",
@@ -96,7 +97,7 @@ class opened:  # noqa: N801 - used as a function
         server = await self.serving.__aenter__()
         self.http = GuardedClient(private_allowed=True)
         remote = replace(REMOTE, public_url=server.url(""), **self.remote)
-        self.processes = [RemoteAnswers(self.cache, clock=self.clock, longest=timedelta(minutes=5)) for _ in range(2)]
+        self.processes = [SessionAnswers(self.cache, clock=self.clock, longest=timedelta(minutes=5)) for _ in range(2)]
         here, there = (self.asking(remote, answers) for answers in self.processes)
         for answers in self.processes:
             await answers.listen()
@@ -104,7 +105,7 @@ class opened:  # noqa: N801 - used as a function
         place.tells()
         return place
 
-    def asking(self, remote: Remote, answers: RemoteAnswers) -> KratosSessions:
+    def asking(self, remote: SessionServer, answers: SessionAnswers) -> KratosSessions:
         calls = ProviderCalls(self.http, self.clock, Limits(call=remote.deadline.total_seconds()))
         return KratosSessions(remote, calls=calls, answers=answers, clock=self.clock)
 
@@ -131,6 +132,19 @@ class TestSubjects:
         assert found.groups == ("vip", "press", "gold")
         assert f"x-session-token: {TOKEN}" in place.server.heads[0].lower().replace(TOKEN.lower(), TOKEN)
         assert "cookie:" not in place.server.heads[0].lower()
+
+    async def test_groups_are_read_under_the_rules_of_all_providers(self, place: Place) -> None:
+        many = [f"group-{number}" for number in range(MOST_NAMES)]
+        listed = [*many, "a\u0000b", " ", "g" * (LONGEST_NAME + 1)]
+        place.tells(identity={**IDENTITY, "metadata_public": {"groups": listed[-4:]}})
+        found = await place.here.verify(TOKEN, None)
+        assert (found.groups, found.groups_left_out) == ((many[-1], "gold"), True)  # a name at traits.name is an object
+        place.tells(identity={**IDENTITY, "metadata_public": {"groups": many}, "traits": {}})
+        found = await place.here.verify(f"{TOKEN}2", None)
+        assert (found.groups, found.groups_left_out) == (tuple(many), False)
+        place.tells(identity={**IDENTITY, "metadata_public": {"groups": [*many, "one-more"]}, "traits": {}})
+        found = await place.here.verify(f"{TOKEN}3", None)
+        assert (found.groups, found.groups_left_out) == ((), True)
 
     async def test_a_cookie_is_sent_as_the_cookie_that_it_is(self, place: Place) -> None:
         found = await place.here.verify_cookie(COOKIE)
@@ -312,7 +326,7 @@ class TestCaching:
         assert (await second).subject == IDENTITY["id"]
         assert place.asked == 1
 
-    @pytest.mark.parametrize("turns", range(5))
+    @pytest.mark.parametrize("turns", range(1, 5))
     async def test_the_last_who_gives_up_cancels_nobody_who_comes_after(self, place: Place, turns: int) -> None:
         arrived, answer = asyncio.Event(), place.server.answers[WHOAMI]
 
@@ -332,16 +346,16 @@ class TestCaching:
     async def test_two_servers_do_not_share_answers(self, place: Place) -> None:
         await place.here.verify(TOKEN, None)
         other = KratosSessions(
-            replace(place.here.remote, id="other"), calls=place.here._calls, answers=place.answers, clock=place.clock
+            replace(place.here.server, id="other"), calls=place.here._calls, answers=place.answers, clock=place.clock
         )
         assert (await other.verify(TOKEN, None)).provider == "other"
         assert place.asked == 2
 
     async def test_the_memory_is_bounded(self, clock: StoppedClock) -> None:
         async with opened(clock, MemoryCache(clock)) as place:
-            small = RemoteAnswers(MemoryCache(clock), clock=clock, longest=timedelta(minutes=5), capacity=25_000)
+            small = SessionAnswers(MemoryCache(clock), clock=clock, longest=timedelta(minutes=5), capacity=25_000)
             await small.listen()
-            asking = KratosSessions(place.here.remote, calls=place.here._calls, answers=small, clock=clock)
+            asking = KratosSessions(place.here.server, calls=place.here._calls, answers=small, clock=clock)
             for number in range(12):
                 await asking.verify(f"ory_st_{number}", None)
             assert 0 < len(small) < 12

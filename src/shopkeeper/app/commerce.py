@@ -117,7 +117,7 @@ def build_commerce(
         refresh_enabled=infrastructure.settings.tokens.refresh.enabled,
         acting=accounts.acting,
         elsewhere=SessionsFromElsewhere(
-            accounts.session_servers.elsewhere, accounts.identity_providers.provisioning, bound
+            accounts.session_servers.by_store, accounts.identity_providers.provisioning, bound
         )
         if bound is not None
         else None,

@@ -73,13 +73,13 @@ from shopkeeper.http.pages.shown_providers import ShownProvider, ShownProviders
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
-from shopkeeper.http.remote_selfservice import RemoteSelfService
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.server_metadata import server_metadata_routes
+from shopkeeper.http.session_server_paths import SessionServerPaths
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
 from shopkeeper.http.speculation import RefusedPage
@@ -135,7 +135,7 @@ def build_authenticator(
             visits=sources.visits,
             bearers=sources.bearers,
             vouching=sources.vouching,
-            elsewhere=sources.elsewhere,
+            server_sessions=sources.server_sessions,
         ),
         cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
@@ -143,7 +143,7 @@ def build_authenticator(
         own_origin=own_origin(settings),
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
-        cookie_elsewhere=sources.cookie_elsewhere,
+        server_cookie=sources.server_cookie,
     )
 
 
@@ -244,7 +244,7 @@ def build_public(
             impersonations=impersonations,
         )
     gateways = _forward_auth(infrastructure, accounts, authenticator)
-    remote = RemoteSelfService(
+    server_paths = SessionServerPaths(
         accounts.session_servers.servers,
         authenticator=authenticator,
         form_origins=form_origins(infrastructure.settings, [binding.shown.ui_url for binding in flow_bindings]),
@@ -255,7 +255,7 @@ def build_public(
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
         *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in direct.items()),
-        *remote.routes(),
+        *server_paths.routes(),
         *not_built_routes(PUBLIC),  # before the routes of all methods' callbacks
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
@@ -278,7 +278,7 @@ def build_public(
                 authenticator=authenticator,
                 tokenizer=accounts.tokenizer,
                 clock=infrastructure.clock,
-                elsewhere=remote.whoami if accounts.session_servers.servers else None,
+                session_server=server_paths.whoami if accounts.session_servers.servers else None,
             ),
             **gateways,
             **_introspection(infrastructure, accounts, commerce, introspection, metrics),

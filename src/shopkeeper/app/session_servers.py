@@ -6,16 +6,16 @@ from datetime import timedelta
 
 from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.http.remote_answers import RemoteAddresses
-from shopkeeper.http.remote_cookies import CookiesElsewhere, RemoteCookies
-from shopkeeper.http.remote_selfservice import RemoteServer
+from shopkeeper.http.session_server_cookies import ServerCookieFinder, ServerCookies
+from shopkeeper.http.session_server_paths import ProxiedServer
+from shopkeeper.http.session_server_responses import ServerAddresses
 from shopkeeper.openid.calls import Limits, ProviderCalls
 from shopkeeper.sessions.service import TOKEN_PREFIX
 from shopkeeper.settings import Settings
 from shopkeeper.settings.kratos_provider import KratosProvider
-from shopkeeper.upstream.kratos import KratosSessions, Remote
+from shopkeeper.upstream.kratos import KratosSessions, SessionServer
 from shopkeeper.upstream.kratos_by_store import KratosSessionsByStore
-from shopkeeper.upstream.remote_answers import RemoteAnswers
+from shopkeeper.upstream.session_answers import SessionAnswers
 
 PLACES = 50
 """Questions to one server at a time: sessions are asked for in the middle of requests."""
@@ -25,19 +25,19 @@ PLACES = 50
 class SessionServers:
     """The session servers by the id of their provider, and what they have answered."""
 
-    servers: Mapping[str, RemoteServer]
-    answers: RemoteAnswers
+    servers: Mapping[str, ProxiedServer]
+    answers: SessionAnswers
 
     @property
-    def elsewhere(self) -> KratosSessionsByStore:
+    def by_store(self) -> KratosSessionsByStore:
         """The sessions by the stores that take them."""
         return KratosSessionsByStore(self.sessions)
 
     @property
-    def cookies(self) -> CookiesElsewhere:
+    def cookies(self) -> ServerCookieFinder:
         """Their session cookies in requests."""
-        servers = [(server.sessions.remote, server.cookies) for server in self.servers.values()]
-        return CookiesElsewhere(servers, own_prefix=TOKEN_PREFIX)
+        servers = [(server.sessions.server, server.cookies) for server in self.servers.values()]
+        return ServerCookieFinder(servers, own_prefix=TOKEN_PREFIX)
 
     @property
     def sessions(self) -> Mapping[str, KratosSessions]:
@@ -49,28 +49,28 @@ def build_session_servers(infrastructure: Infrastructure) -> SessionServers:
     """Build them. None is called yet, so that one that is down stops no start."""
     sections = _sections(infrastructure)
     longest = max((section.cache_for for section in sections), default=timedelta())
-    answers = RemoteAnswers(infrastructure.cache, clock=infrastructure.clock, longest=longest)
-    return SessionServers({section.id: _server(section, infrastructure, answers) for section in sections}, answers)
+    answers = SessionAnswers(infrastructure.cache, clock=infrastructure.clock, longest=longest)
+    return SessionServers({section.id: _proxied(section, infrastructure, answers) for section in sections}, answers)
 
 
 def _sections(infrastructure: Infrastructure) -> Sequence[KratosProvider]:
     return [section for section in infrastructure.settings.providers if isinstance(section, KratosProvider)]
 
 
-def _server(section: KratosProvider, infrastructure: Infrastructure, answers: RemoteAnswers) -> RemoteServer:
-    remote = _remote(section, infrastructure)
+def _proxied(section: KratosProvider, infrastructure: Infrastructure, answers: SessionAnswers) -> ProxiedServer:
+    server = _server_of(section, infrastructure)
     calls = ProviderCalls(
         infrastructure.http_client,
         infrastructure.clock,
         Limits(call=section.deadline.total_seconds(), places=PLACES),
     )
     pages = {kind: url for kind, url in section.ui.model_dump().items() if url is not None}
-    return RemoteServer(
-        sessions=KratosSessions(remote, calls=calls, answers=answers, clock=infrastructure.clock),
+    return ProxiedServer(
+        sessions=KratosSessions(server, calls=calls, answers=answers, clock=infrastructure.clock),
         calls=calls,
         mode=section.self_service,
-        addresses=RemoteAddresses(remote.public_url, infrastructure.base_url, pages=pages),
-        cookies=RemoteCookies(section.id, secure=infrastructure.base_url.startswith("https://")),
+        addresses=ServerAddresses(server.public_url, infrastructure.base_url, pages=pages),
+        cookies=ServerCookies(section.id, secure=infrastructure.base_url.startswith("https://")),
     )
 
 
@@ -85,9 +85,9 @@ def _fronts(section: KratosProvider, settings: Settings) -> frozenset[str]:
     return fronts_of(section.model_copy(update={"stores": naming}), settings) if naming else frozenset()
 
 
-def _remote(section: KratosProvider, infrastructure: Infrastructure) -> Remote:
+def _server_of(section: KratosProvider, infrastructure: Infrastructure) -> SessionServer:
     by_us = section.self_service != "off"
-    return Remote(
+    return SessionServer(
         id=section.id,
         public_url=section.issuer,
         cookie=section.cookie,

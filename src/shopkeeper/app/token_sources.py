@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.oauth import OAuth
-from shopkeeper.http.authentication import CookieElsewhereOf
+from shopkeeper.http.authentication import ServerCookieOf
 from shopkeeper.oauth.access_token_source import AccessTokenSource
-from shopkeeper.sessions.principal import SessionsElsewhere, Vouching
+from shopkeeper.sessions.principal import ServerSessions, Vouching
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource, VisitTokens
 from shopkeeper.signin.bound_sessions import BoundSessions
 
@@ -29,8 +29,8 @@ class TokenSources:
         access: access tokens of our own.
         providers: the tokens of identity providers, by the provider's id.
         vouching: finds the identities of the subjects of identity providers.
-        elsewhere: the sessions that other servers keep, by the stores that take them.
-        cookie_elsewhere: finds the cookies of such sessions.
+        server_sessions: the sessions that session servers keep, by the stores that take them.
+        server_cookie: finds the cookies of such sessions.
     """
 
     sessions: SessionTokens
@@ -38,8 +38,8 @@ class TokenSources:
     access: AccessTokenSource
     providers: Mapping[str, TokenSource] = field(default_factory=dict)
     vouching: Vouching | None = None
-    elsewhere: SessionsElsewhere | None = None
-    cookie_elsewhere: CookieElsewhereOf | None = None
+    server_sessions: ServerSessions | None = None
+    server_cookie: ServerCookieOf | None = None
 
     @property
     def own(self) -> Mapping[str, TokenSource]:
@@ -63,6 +63,6 @@ def build_token_sources(
         access=oauth.access_tokens,
         providers={**accounts.identity_providers.sources, **accounts.session_servers.sessions},
         vouching=accounts.identity_providers.provisioning,
-        elsewhere=accounts.session_servers.elsewhere,
-        cookie_elsewhere=accounts.session_servers.cookies,
+        server_sessions=accounts.session_servers.by_store,
+        server_cookie=accounts.session_servers.cookies,
     )

@@ -24,7 +24,7 @@ from shopkeeper.languages.choice import LANGUAGE_PARAMETER, SOURCE, offered, pre
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
-from shopkeeper.sessions.principal import CookieElsewhere, KnownSessions, PresentedTokens, PrincipalResolver
+from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver, ServerCookie
 from shopkeeper.sessions.values import Principal, Session
 
 _KEPT_AS = "shopkeeper.credentials"
@@ -36,7 +36,7 @@ _MAY_CALL = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE, Sender.PROGRAM})
 """Whose requests may rely on cookies without a token against forgery."""
 
 
-CookieElsewhereOf = Callable[[Cookies, str], CookieElsewhere | None]
+ServerCookieOf = Callable[[Cookies, str], ServerCookie | None]
 """Returns the session cookie of the session server of a store, by the store's id."""
 
 
@@ -103,7 +103,7 @@ class RequestAuthenticator:
     """Determines the caller of a request, the client, and the store.
 
     `trusted_origins` are the origins whose pages may use our cookies; `own_origin` is the origin of our own pages.
-    `cookie_elsewhere` finds the session cookie of a store's session server.
+    `server_cookie` finds the session cookie of a store's session server.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RequestAuthenticator:
         own_origin: str,
         store_header: str,
         tenant_header: str,
-        cookie_elsewhere: CookieElsewhereOf | None = None,
+        server_cookie: ServerCookieOf | None = None,
     ) -> None:
         self._stores = stores
         self._resolver = resolver
@@ -125,7 +125,7 @@ class RequestAuthenticator:
         self._trusted_proxies = trusted_proxies
         self._trusted_origins = trusted_origins
         self._own_origin = own_origin
-        self._cookie_elsewhere = cookie_elsewhere
+        self._server_cookie = server_cookie
         self._store_header = store_header.lower().encode()
         self._tenant_header = tenant_header.lower().encode()
         self._read = _READ | {self._store_header, self._tenant_header}
@@ -344,7 +344,7 @@ class RequestAuthenticator:
             session_cookies=cookies.get(self._cookies.session_name, ()),
             bearer=credentials.bearer,
             visit_cookies=self._cookies.visits_in(cookies, store=store.id) if store else (),
-            cookie_elsewhere=self._cookie_elsewhere(cookies, store.id) if store and self._cookie_elsewhere else None,
+            server_cookie=self._server_cookie(cookies, store.id) if store and self._server_cookie else None,
         )
 
     async def _session(

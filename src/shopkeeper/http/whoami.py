@@ -29,7 +29,7 @@ from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
 OK: Final = 200
-Elsewhere = Callable[[Scope], Awaitable[Response | None]]
+SessionServerWhoami = Callable[[Scope], Awaitable[Response | None]]
 TOKENIZE_AS: Final = "tokenize_as"
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -87,7 +87,7 @@ class WhoAmI:
     If a request names a store, by header, address or host, a session of another store does not count. If it names none,
     the header `X-Shopkeeper-Store` names the session's store.
 
-    `elsewhere` answers for a store whose sessions another server keeps; None where it does not.
+    `session_server` answers for a store of a session server; None where there is none, or its paths are not passed on.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class WhoAmI:
         authenticator: RequestAuthenticator,
         tokenizer: SessionTokenizer,
         clock: Clock,
-        elsewhere: Elsewhere | None = None,
+        session_server: SessionServerWhoami | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._tokenizer = tokenizer
         self._clock = clock
-        self._elsewhere = elsewhere
+        self._session_server = session_server
         refusal = Unauthenticated("There is no valid session with this request.")
         self._refusals = in_each_language(refusal, clock=clock)
 
@@ -111,7 +111,7 @@ class WhoAmI:
         except StoreUnknown:
             cached = None
         if cached is None:
-            answered = await self._elsewhere(scope) if self._elsewhere is not None else None
+            answered = await self._session_server(scope) if self._session_server is not None else None
             if answered is None:
                 answered = self._refusals[self._authenticator.language_of(HTTPConnection(scope))]
             await answered(scope, receive, send)

@@ -35,7 +35,7 @@ KnownSessions = dict[str, CachedSession | None]
 """The sessions of a request's tokens, so that each token is resolved once."""
 
 
-class CookieElsewhere(NamedTuple):
+class ServerCookie(NamedTuple):
     """A session cookie of a session server, by the id of its provider, under the name that the server gave it."""
 
     server: str
@@ -50,7 +50,7 @@ class PresentedTokens(NamedTuple):
     session_cookies: Sequence[str] = ()
     bearer: str | None = None
     visit_cookies: Sequence[str] = ()
-    cookie_elsewhere: CookieElsewhere | None = None
+    server_cookie: ServerCookie | None = None
 
     @property
     def on_purpose(self) -> str | None:
@@ -60,7 +60,7 @@ class PresentedTokens(NamedTuple):
     @property
     def by_cookie(self) -> bool:
         """Whether there is a token in a cookie, which a browser sends automatically."""
-        return any(self.session_cookies) or any(self.visit_cookies) or self.cookie_elsewhere is not None
+        return any(self.session_cookies) or any(self.visit_cookies) or self.server_cookie is not None
 
 
 def tokens_of(presented: PresentedTokens) -> Sequence[Sequence[str]]:
@@ -83,14 +83,18 @@ class _Place:
 class Vouching(Protocol):
     """Finds the identity of a person for whom another issuer vouches."""
 
-    async def customer_of(self, external: External, *, token: str, client: Client) -> Identity:
-        """Return the identity of a verified token's subject, which may be made now, where the gate of identities lets
-        it pass. Raises a `Refusal`."""
+    async def customer_of(self, external: External, *, token: str | None, client: Client) -> Identity:
+        """Return the identity of a verified subject, which may be made now, where the gate of identities lets it pass.
+        Raises a `Refusal`.
+
+        Args:
+            token: the token that was verified; None for the subject of a cookie.
+        """
         ...
 
 
-class SessionsElsewhere(Protocol):
-    """The sessions that other servers keep for stores of ours."""
+class ServerSessions(Protocol):
+    """The sessions that session servers keep for stores of ours."""
 
     def takes(self, token: str, store: str) -> bool:
         """Whether a session server of the store has tokens of this form. No I/O."""
@@ -100,7 +104,7 @@ class SessionsElsewhere(Protocol):
         """Return the subject of a session. Raises `TokenInvalid`, `SecondFactorRequired`, or that it is unknown."""
         ...
 
-    async def verify_cookie(self, cookie: CookieElsewhere) -> External:
+    async def verify_cookie(self, cookie: ServerCookie) -> External:
         """Return the subject of a session cookie. Raises as `verify` does."""
         ...
 
@@ -113,7 +117,7 @@ class PrincipalResolver:
         visits: verifies anonymous visits, from the visit cookies.
         bearers: the token sources for bearers; the first that recognises one decides.
         vouching: finds the identities of other issuers' subjects, where such tokens are among the bearers.
-        elsewhere: the sessions that other servers keep; a token that is a session of ours is not shown to them.
+        server_sessions: the sessions that session servers keep; a token that is a session of ours is not shown to them.
 
     Resolved tokens are stored in `known`, for further questions about the same request.
     """
@@ -125,10 +129,10 @@ class PrincipalResolver:
         visits: TokenSource,
         bearers: Sequence[TokenSource],
         vouching: Vouching | None = None,
-        elsewhere: SessionsElsewhere | None = None,
+        server_sessions: ServerSessions | None = None,
     ) -> None:
         self._sessions, self._visits, self._bearers = sessions, visits, tuple(bearers)
-        self._vouching, self._elsewhere = vouching, elsewhere
+        self._vouching, self._server_sessions = vouching, server_sessions
 
     async def session(
         self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
@@ -213,8 +217,8 @@ class PrincipalResolver:
         session = await self._meant(presented.session_cookies, store, known)
         if session is not None:
             return _customer(session[1], place, by_cookie=True)
-        if presented.cookie_elsewhere is not None:
-            principal = await self._by_cookie_elsewhere(presented.cookie_elsewhere, place)
+        if presented.server_cookie is not None:
+            principal = await self._by_server_cookie(presented.server_cookie, place)
             if principal is not None:
                 return principal
         visit = await self._visit_meant(presented.visit_cookies, store)
@@ -244,8 +248,8 @@ class PrincipalResolver:
 
     async def _by_session(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
         cached = await self._resolved(token, known)
-        if cached is None and self._elsewhere is not None and self._elsewhere.takes(token, place.store):
-            return await self._vouched_for(await self._elsewhere.verify(token, place.store), token, place)
+        if cached is None and self._server_sessions is not None and self._server_sessions.takes(token, place.store):
+            return await self._vouched_for(await self._server_sessions.verify(token, place.store), token, place)
         if cached is None:
             raise SessionEnded if self._sessions.recognises(token) else TokenInvalid
         if not cached.session.at_home_in(place.store):
@@ -253,7 +257,7 @@ class PrincipalResolver:
         return _customer(cached, place)
 
     async def _by_bearer(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
-        if self._elsewhere is not None and self._elsewhere.takes(token, place.store):
+        if self._server_sessions is not None and self._server_sessions.takes(token, place.store):
             return await self._by_session(token, place, known)
         source = source_of(self._bearers, token)
         if source is self._sessions:
@@ -265,18 +269,18 @@ class PrincipalResolver:
             raise TokenInvalid
         return _guest(verified, place)
 
-    async def _by_cookie_elsewhere(self, cookie: CookieElsewhere, place: _Place) -> Principal | None:
+    async def _by_server_cookie(self, cookie: ServerCookie, place: _Place) -> Principal | None:
         """Return the customer of a session server's cookie; None where it is not valid."""
-        if self._elsewhere is None:
+        if self._server_sessions is None:
             return None
         try:
-            external = await self._elsewhere.verify_cookie(cookie)
+            external = await self._server_sessions.verify_cookie(cookie)
         except TokenInvalid:
             return None
-        return await self._vouched_for(external, "", place, by_cookie=True)
+        return await self._vouched_for(external, None, place, by_cookie=True)
 
     async def _vouched_for(
-        self, external: External, token: str, place: _Place, *, by_cookie: bool = False
+        self, external: External, token: str | None, place: _Place, *, by_cookie: bool = False
     ) -> Principal:
         if self._vouching is None:
             raise TokenInvalid

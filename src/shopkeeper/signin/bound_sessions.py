@@ -1,7 +1,7 @@
 """Sessions of ours that end with a session at a session server: those that a customer got for a token of that server.
 
 The token is kept sealed with our session (`provider_sessions.py`). Each use of our session asks the server about it, as
-far as its answer is not cached (`upstream/remote_answers.py`), so that an end there is noticed as late as that allows.
+far as its answer is not cached (`upstream/session_answers.py`), so that an end there is noticed as late as that allows.
 """
 
 from collections import OrderedDict
@@ -89,7 +89,7 @@ class BoundSessions:
             return kept
         async with self._database.reading() as unit:
             known = await self._provider_sessions.of(unit, [session.id])
-        issuer = self._servers[provider].remote.public_url
+        issuer = self._servers[provider].server.public_url
         token = next((one.id_token for one in known if one.provider == provider and one.issuer == issuer), None)
         if token is not None:
             self._tokens[session.id] = token

@@ -1,1 +1,1 @@
-"""Where identities are proven: our own store, and later remote Kratos, Auth0, Entra and any OpenID provider."""
+"""Where identities are proven: our own store, session servers, and any OpenID provider."""

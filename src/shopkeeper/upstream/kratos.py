@@ -21,8 +21,8 @@ from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderError, Provi
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import SessionServerUnavailable
-from shopkeeper.upstream.kratos_session import RemoteSession, read_session
-from shopkeeper.upstream.remote_answers import Lifetime, RemoteAnswer, RemoteAnswers
+from shopkeeper.upstream.kratos_session import ServerSession, read_session
+from shopkeeper.upstream.session_answers import Lifetime, SessionAnswer, SessionAnswers
 
 MAX_SESSION: Final = 64 * 1024
 """Bytes of the answer about a session."""
@@ -34,7 +34,7 @@ _SECOND_FACTOR: Final = "session_aal2_required"
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class SessionServer:
     """What the settings say of a session server.
 
     Args:
@@ -65,7 +65,7 @@ class Remote:
 
 
 class SessionCookie(NamedTuple):
-    """A session cookie of a remote server."""
+    """A session cookie of a session server."""
 
     name: str
     value: str
@@ -74,16 +74,16 @@ class SessionCookie(NamedTuple):
 class KratosSessions:
     """The sessions of one session server; a `TokenSource` for its tokens."""
 
-    def __init__(self, remote: Remote, *, calls: ProviderCalls, answers: RemoteAnswers, clock: Clock) -> None:
-        self.remote = remote
+    def __init__(self, server: SessionServer, *, calls: ProviderCalls, answers: SessionAnswers, clock: Clock) -> None:
+        self.server = server
         self._calls, self._answers, self._clock = calls, answers, clock
-        self._whoami = f"{remote.public_url}/sessions/whoami"
+        self._whoami = f"{server.public_url}/sessions/whoami"
 
     def recognises(self, token: str) -> bool:
         """Whether a token has the form of this server's tokens. Tokens of several servers may have one form: the store
         of a request says which is meant."""
         return (
-            token.startswith(self.remote.token_prefix)
+            token.startswith(self.server.token_prefix)
             and len(token) <= LONGEST_TOKEN
             and _TOKEN.fullmatch(token) is not None
         )
@@ -96,24 +96,24 @@ class KratosSessions:
             SecondFactorRequired: the session needs a second factor.
             SessionServerUnavailable: there is no usable answer.
         """
-        if not self.recognises(token) or (store is not None and store not in self.remote.stores):
+        if not self.recognises(token) or (store is not None and store not in self.server.stores):
             raise TokenInvalid
-        return await self._ask(_key(self.remote, "token", token), {"X-Session-Token": token})
+        return await self._ask(_key(self.server, "token", token), {"X-Session-Token": token})
 
     async def verify_cookie(self, cookie: SessionCookie) -> External:
         """Return the subject of a session cookie. Raises as `verify` does."""
         if not self._is_cookie(cookie):
             raise TokenInvalid
         header = f"{cookie.name}={cookie.value}"
-        return await self._ask(_key(self.remote, "cookie", header), {"Cookie": header})
+        return await self._ask(_key(self.server, "cookie", header), {"Cookie": header})
 
     async def forget(
         self, *, token: str | None = None, cookie: SessionCookie | None = None, external: External | None = None
     ) -> None:
         """Drop what is cached of a session, or of all of a person's: here at once, then in all processes."""
-        keys = [_key(self.remote, "token", token)] if token else []
+        keys = [_key(self.server, "token", token)] if token else []
         if cookie is not None:
-            keys.append(_key(self.remote, "cookie", f"{cookie.name}={cookie.value}"))
+            keys.append(_key(self.server, "cookie", f"{cookie.name}={cookie.value}"))
         await self._answers.forget(keys, [external] if external is not None else [])
 
     async def end(self, token: str) -> None:
@@ -125,7 +125,7 @@ class KratosSessions:
         try:
             await self._calls.send(
                 "DELETE",
-                f"{self.remote.public_url}/self-service/logout/api",
+                f"{self.server.public_url}/self-service/logout/api",
                 headers={"Content-Type": "application/json"},
                 content=content,
             )
@@ -136,13 +136,13 @@ class KratosSessions:
 
     def _is_cookie(self, cookie: SessionCookie) -> bool:
         return (
-            self.remote.names(cookie.name)
+            self.server.names(cookie.name)
             and len(cookie.value) <= LONGEST_COOKIE
             and _COOKIE_VALUE.fullmatch(cookie.value) is not None
         )
 
     async def _ask(self, key: bytes, credential: dict[str, str]) -> External:
-        async def ask() -> RemoteAnswer:
+        async def ask() -> SessionAnswer:
             return await self._answer(credential)
 
         external = await self._answers.get(key, ask)
@@ -150,29 +150,27 @@ class KratosSessions:
             raise SessionEnded
         return external
 
-    async def _answer(self, credential: dict[str, str]) -> RemoteAnswer:
+    async def _answer(self, credential: dict[str, str]) -> SessionAnswer:
         asked_at = self._clock.now()
         try:
-            async with asyncio.timeout(self.remote.deadline.total_seconds()):
+            async with asyncio.timeout(self.server.deadline.total_seconds()):
                 response = await self._calls.send("GET", self._whoami, headers=credential, max_bytes=MAX_SESSION)
             session = self._session(response)
         except TimeoutError as late:
             raise SessionServerUnavailable(cause="no_answer", retry_after=1) from late
-        except SessionServerUnavailable:
-            raise
         except ProviderError as failed:
             raise SessionServerUnavailable.because(failed) from failed
         if not session.usable:
             raise SessionEnded
-        if not session.reaches(self.remote.required_aal):
+        if not session.reaches(self.server.required_aal):
             raise self._second_factor()
         external = session.external(
-            provider=self.remote.id, issuer=self.remote.public_url, groups_from=self.remote.groups_from
+            provider=self.server.id, issuer=self.server.public_url, groups_from=self.server.groups_from
         )
-        lifetime = Lifetime(self.remote.cache_for, allowed=_allowed(response))
-        return RemoteAnswer(external, len(response.body), lifetime.until(asked_at, session.expires_at))
+        lifetime = Lifetime(self.server.cache_for, allowed=_allowed(response))
+        return SessionAnswer(external, len(response.body), lifetime.until(asked_at, session.expires_at))
 
-    def _session(self, response: HttpResponse) -> RemoteSession:
+    def _session(self, response: HttpResponse) -> ServerSession:
         if response.status == HTTPStatus.UNAUTHORIZED:
             raise SessionEnded
         if response.status == HTTPStatus.FORBIDDEN and _error_id(response.body) == _SECOND_FACTOR:
@@ -182,11 +180,11 @@ class KratosSessions:
         return read_session(response.body)
 
     def _second_factor(self) -> SecondFactorRequired:
-        return SecondFactorRequired(redirect_browser_to=self.remote.second_factor_url)
+        return SecondFactorRequired(redirect_browser_to=self.server.second_factor_url)
 
 
-def _key(remote: Remote, place: str, value: str) -> bytes:
-    return digest(f"{remote.id}\0{remote.public_url}\0{place}\0{value}")
+def _key(server: SessionServer, place: str, value: str) -> bytes:
+    return digest(f"{server.id}\0{server.public_url}\0{place}\0{value}")
 
 
 def _allowed(response: HttpResponse) -> timedelta | None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from shopkeeper.errors import TokenInvalid
-from shopkeeper.sessions.principal import CookieElsewhere
+from shopkeeper.sessions.principal import ServerCookie
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.kratos import KratosSessions, SessionCookie
 
 
 class KratosSessionsByStore:
-    """Satisfies `SessionsElsewhere` of `sessions/principal.py`.
+    """Satisfies `ServerSessions` of `sessions/principal.py`.
 
     Args:
         servers: the sessions of each server by the id of its provider, in the order of the settings. Of several that a
@@ -30,7 +30,7 @@ class KratosSessionsByStore:
             raise TokenInvalid
         return await server.verify(token, store)
 
-    async def verify_cookie(self, cookie: CookieElsewhere) -> External:
+    async def verify_cookie(self, cookie: ServerCookie) -> External:
         """Return the subject of a session cookie. Raises as `KratosSessions.verify_cookie` does."""
         return await self._servers[cookie.server].verify_cookie(SessionCookie(cookie.name, cookie.value))
 
@@ -41,5 +41,5 @@ class KratosSessionsByStore:
             await server.end(token)
 
     def _of(self, token: str, store: str) -> KratosSessions | None:
-        found = (server for server in self._servers.values() if store in server.remote.stores)
+        found = (server for server in self._servers.values() if store in server.server.stores)
         return next((server for server in found if server.recognises(token)), None)

@@ -1,17 +1,16 @@
 """Reads the answer of a session server to `/sessions/whoami` (contract page section 1.3)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from shopkeeper.openid.calls import parse_object
+from shopkeeper.openid.claim_paths import Reading, claimed_names
 from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.sessions.token_sources import External
 
-MOST_GROUPS: Final = 100
-LONGEST_GROUP: Final = 128
 LEVELS: Final = ("aal0", "aal1", "aal2", "aal3")
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -35,7 +34,7 @@ class _Identity(msgspec.Struct):
     metadata_public: Any = None
 
 
-class RemoteSession(msgspec.Struct):
+class ServerSession(msgspec.Struct):
     """A session as the server tells it; what is not used here is left out."""
 
     id: _Id
@@ -59,22 +58,25 @@ class RemoteSession(msgspec.Struct):
     def external(self, *, provider: str, issuer: str, groups_from: Sequence[str]) -> External:
         """Return the subject: the identity, at its server."""
         identity = self.identity
+        document = {"traits": identity.traits, "metadata_public": identity.metadata_public}
+        found = [claimed_names(document, path) for path in groups_from]
         return External(
             provider=provider,
             issuer=issuer,
             subject=identity.id,
             claims=_claims(self),
             expires_at=self.expires_at,
-            groups=tuple(dict.fromkeys(_groups(identity, groups_from)))[:MOST_GROUPS],
+            groups=tuple(dict.fromkeys(group for names in found for group in names.names)),
+            groups_left_out=any(names.reading is not Reading.COMPLETE for names in found),
             token_type="session",  # noqa: S106 - a kind of token
         )
 
 
-def read_session(body: bytes) -> RemoteSession:
+def read_session(body: bytes) -> ServerSession:
     """Read an answer. Raises `ProviderAnswerInvalid`."""
     document = parse_object(body, what="The session")
     try:
-        session = msgspec.convert(document, RemoteSession, strict=True)
+        session = msgspec.convert(document, ServerSession, strict=True)
     except (msgspec.ValidationError, OverflowError) as wrong:
         raise ProviderAnswerInvalid("The answer is not a session as Kratos has it.", cause="not_a_session") from wrong
     if session.expires_at.tzinfo is None:
@@ -82,7 +84,7 @@ def read_session(body: bytes) -> RemoteSession:
     return session
 
 
-def _claims(session: RemoteSession) -> Mapping[str, Any]:
+def _claims(session: ServerSession) -> Mapping[str, Any]:
     """Return what is known of a person, in the names of OpenID Connect Core section 5.1, with the traits themselves."""
     identity, traits = session.identity, session.identity.traits or {}
     addresses = identity.verifiable_addresses or []
@@ -112,15 +114,3 @@ def _preferred(addresses: Sequence[_Address], via: str) -> _Address | None:
     """Return a verified address, else the first."""
     ours = [address for address in addresses if address.via == via]
     return next((address for address in ours if address.verified), ours[0] if ours else None)
-
-
-def _groups(identity: _Identity, paths: Sequence[str]) -> Iterator[str]:
-    """Yield the groups at the paths; a value that is neither a text nor a list of texts is none."""
-    document = {"traits": identity.traits, "metadata_public": identity.metadata_public}
-    for path in paths:
-        value: Any = document
-        for step in path.split("."):
-            value = value.get(step) if isinstance(value, dict) else None
-        for group in value if isinstance(value, list) else [value]:
-            if isinstance(group, str) and 0 < len(group) <= LONGEST_GROUP:
-                yield group

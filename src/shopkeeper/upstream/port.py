@@ -1,7 +1,8 @@
 """The ports of a provider: where identities are proven. A provider implements those that it supports.
 
-`PasswordProvider` takes name and password, for routes that ask for both. Providers that redirect come with the first
-OpenID provider; tokens of other issuers are verified by a `TokenSource`.
+`PasswordProvider` takes name and password, for routes that ask for both. Tokens of other issuers are verified by a
+`TokenSource` (`sessions/token_sources.py`). Providers that a browser is redirected to are a method of sign-in
+(`credentials/oidc.py`).
 """
 
 from typing import Protocol

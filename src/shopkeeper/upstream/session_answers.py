@@ -32,8 +32,8 @@ OF_A_BYTE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteAnswer:
-    """A valid session at a remote server.
+class SessionAnswer:
+    """A valid session at a session server.
 
     Args:
         size: the bytes of the document that it was read from.
@@ -47,7 +47,7 @@ class RemoteAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    answer: RemoteAnswer
+    answer: SessionAnswer
     asked_at: datetime
     until: datetime
 
@@ -56,16 +56,16 @@ class _Kept:
 class _Flight:
     """A question that is under way, and how many wait for its answer."""
 
-    task: "asyncio.Task[RemoteAnswer]"
+    task: "asyncio.Task[SessionAnswer]"
     waiting: int = 0
 
 
 def subject_id(external: External) -> UUID:
-    """Return the id under which all sessions of a person at a remote server are announced."""
+    """Return the id under which all sessions of a person at a session server are announced."""
     return _id(digest(f"{external.issuer}\0{external.subject}"))
 
 
-class RemoteAnswers:
+class SessionAnswers:
     """The answers of all session servers in this process, by the hash of the question.
 
     Args:
@@ -108,7 +108,7 @@ class RemoteAnswers:
         self._set_hearing(False)
         await self._publisher.close()
 
-    async def get(self, key: bytes, ask: Callable[[], Awaitable[RemoteAnswer]]) -> External:
+    async def get(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> External:
         """Return the cached answer, or ask; whoever asks the same at the same time gets the same answer.
 
         Nothing waits for a question that was sent before an announcement. Raises what `ask` raises.
@@ -127,7 +127,7 @@ class RemoteAnswers:
             self._drop_all_of(ids)
             await self._publisher.tell(ids)
 
-    async def _asked_once(self, key: bytes, ask: Callable[[], Awaitable[RemoteAnswer]]) -> RemoteAnswer:
+    async def _asked_once(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> SessionAnswer:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._begin(key, ask)
@@ -144,13 +144,13 @@ class RemoteAnswers:
                 self._land(key, flight)
                 flight.task.cancel()
 
-    def _begin(self, key: bytes, ask: Callable[[], Awaitable[RemoteAnswer]]) -> _Flight:
+    def _begin(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> _Flight:
         flight = _Flight(asyncio.create_task(self._ask(key, ask), name="ask session server"))
         self._flights[key] = flight
         flight.task.add_done_callback(lambda _: self._land(key, flight))
         return flight
 
-    async def _ask(self, key: bytes, ask: Callable[[], Awaitable[RemoteAnswer]]) -> RemoteAnswer:
+    async def _ask(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> SessionAnswer:
         asked_at, changes = self._clock.now(), self._changes
         answer = await ask()
         if answer.until is not None and self._hearing and changes == self._changes:

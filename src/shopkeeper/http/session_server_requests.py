@@ -14,9 +14,9 @@ from starlette.requests import Request
 from shopkeeper.errors import BadRequest
 from shopkeeper.http.cookies import Cookies
 from shopkeeper.http.origins import origin_of
-from shopkeeper.http.remote_cookies import RemoteCookies
 from shopkeeper.http.requests import bearer_of
-from shopkeeper.upstream.kratos import Remote, SessionCookie
+from shopkeeper.http.session_server_cookies import ServerCookies
+from shopkeeper.upstream.kratos import SessionCookie, SessionServer
 
 _PASSED: Final = ("accept", "accept-language", "content-type", "user-agent", "sec-purpose", "purpose")
 _SEGMENT: Final = r"/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}"
@@ -25,26 +25,26 @@ _QUERY: Final = re.compile(r"[!\"$-~]*", re.ASCII)
 _VALUE: Final = re.compile(r"[ -~]{0,1024}", re.ASCII)
 
 
-def is_remote_path(path: str) -> bool:
+def is_server_path(path: str) -> bool:
     """Whether a path belongs to the API of a session server.
 
-    >>> [is_remote_path(path) for path in ("/self-service/login", "/sessions/../admin", "/sessions//x", "/shop")]
+    >>> [is_server_path(path) for path in ("/self-service/login", "/sessions/../admin", "/sessions//x", "/shop")]
     [True, False, False, False]
     """
     return _PATH.fullmatch(path) is not None
 
 
-def remote_url(remote: Remote, request: Request) -> str:
+def server_url(server: SessionServer, request: Request) -> str:
     """Return the address at the session server. Raises `BadRequest` where the query has other characters than
     addresses have."""
     query = request.scope["query_string"].decode("latin-1")
     if not _QUERY.fullmatch(query):
         raise BadRequest("The query has characters that must be encoded in an address.")
-    return f"{remote.public_url}{request.scope['path']}" + (f"?{query}" if query else "")
+    return f"{server.public_url}{request.scope['path']}" + (f"?{query}" if query else "")
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteCredentials:
+class ServerCredentials:
     """What a request has for the session server: its tokens, unless they are ours, and its cookies.
 
     `tokens` are the session tokens by the header that they came in.
@@ -58,9 +58,9 @@ class RemoteCredentials:
         """The first of the tokens."""
         return next(iter(self.tokens.values()), None)
 
-    def session_cookie(self, remote: Remote) -> SessionCookie | None:
+    def session_cookie(self, server: SessionServer) -> SessionCookie | None:
         """The session cookie of the server, if there is exactly one."""
-        found = [SessionCookie(name, value) for name, value in self.cookies if remote.names(name)]
+        found = [SessionCookie(name, value) for name, value in self.cookies if server.names(name)]
         return found[0] if len(found) == 1 else None
 
     @property
@@ -71,15 +71,15 @@ class RemoteCredentials:
         return {**sent, **({"Cookie": cookies} if cookies else {})}
 
 
-def credentials_in(request: Request, cookies: Cookies, remote_cookies: RemoteCookies) -> RemoteCredentials:
+def credentials_in(request: Request, cookies: Cookies, server_cookies: ServerCookies) -> ServerCredentials:
     """Return the credentials of a request."""
     token, bearer = request.headers.get("x-session-token"), bearer_of(request.headers.get("authorization"))
     presented = {"X-Session-Token": token, "Authorization": bearer}
     tokens = {name: value for name, value in presented.items() if value and _VALUE.fullmatch(value)}
-    return RemoteCredentials(tokens, tuple(remote_cookies.sent(cookies)))
+    return ServerCredentials(tokens, tuple(server_cookies.sent(cookies)))
 
 
-def remote_headers(request: Request, remote: Remote, *, client: str, trusted: bool) -> dict[str, str]:
+def server_headers(request: Request, server: SessionServer, *, client: str, trusted: bool) -> dict[str, str]:
     """Return the headers that are passed on, besides credentials.
 
     Args:
@@ -91,7 +91,7 @@ def remote_headers(request: Request, remote: Remote, *, client: str, trusted: bo
     headers = {name.title(): value for name, value in headers.items() if _VALUE.fullmatch(value)}
     origin = request.headers.get("origin")
     if origin is not None:
-        own = origin_of(remote.public_url) or ""
+        own = origin_of(server.public_url) or ""
         headers["Origin"] = own if trusted else origin if origin_of(origin) == origin else "null"
     # What the caller wrote into this header itself is not passed on.
     return {**headers, "X-Forwarded-For": client}

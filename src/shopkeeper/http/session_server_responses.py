@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from starlette.responses import Response
 
 from shopkeeper.errors import MalformedBody
-from shopkeeper.http.remote_cookies import RemoteCookies
 from shopkeeper.http.responses import NO_STORE, encode
+from shopkeeper.http.session_server_cookies import ServerCookies
 from shopkeeper.http_client import HttpResponse
 from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.parsing import media_type_of, parse_json
@@ -37,28 +37,28 @@ _ADDRESS: Final = re.compile(r"[!-~]{1,8192}", re.ASCII)
 _HEADER: Final = re.compile(r"[ -~]{0,1024}", re.ASCII)
 
 
-class RemoteAddresses:
+class ServerAddresses:
     """Makes addresses of the session server's API ours.
 
     Args:
-        remote: its public address, without a slash at the end.
+        server: its public address, without a slash at the end.
         ours: our public address, without a slash at the end.
         pages: where the pages of flows are, by kind, in place of those that the server leads to.
 
-    >>> addresses = RemoteAddresses("https://idp.test", "https://shop.test", pages={"login": "https://shop.test/in"})
+    >>> addresses = ServerAddresses("https://idp.test", "https://shop.test", pages={"login": "https://shop.test/in"})
     >>> addresses.ours("https://idp.test/self-service/login?flow=1"), addresses.ours("https://idp.test.evil/sessions")
     ('https://shop.test/self-service/login?flow=1', 'https://idp.test.evil/sessions')
     >>> addresses.location("https://idp.test/ui/login?flow=1", kind="login")
     'https://shop.test/in?flow=1'
     """
 
-    def __init__(self, remote: str, ours: str, *, pages: Mapping[str, str]) -> None:
-        self._remote, self._ours, self._pages = remote, ours, dict(pages)
+    def __init__(self, server: str, ours: str, *, pages: Mapping[str, str]) -> None:
+        self._server, self._ours, self._pages = server, ours, dict(pages)
 
     def ours(self, url: str) -> str:
         """Return our address in place of one of the server's API; any other as it is."""
-        rest = url[len(self._remote) :]
-        return self._ours + rest if url.startswith(self._remote) and _API.match(rest) else url
+        rest = url[len(self._server) :]
+        return self._ours + rest if url.startswith(self._server) and _API.match(rest) else url
 
     def location(self, url: str, *, kind: str) -> str:
         """Return where a browser is to go in place of a page of a flow or an address of the API."""
@@ -89,7 +89,7 @@ class RemoteAddresses:
         return self.of_document(value)
 
 
-def translated(response: HttpResponse, *, addresses: RemoteAddresses, cookies: RemoteCookies, kind: str) -> Response:
+def translated(response: HttpResponse, *, addresses: ServerAddresses, cookies: ServerCookies, kind: str) -> Response:
     """Return the answer for our caller. Raises `ProviderAnswerInvalid` where it cannot be passed on."""
     headers = {"Cache-Control": NO_STORE, **_passed(response.headers)}
     location = response.headers.get("location")
@@ -103,7 +103,7 @@ def translated(response: HttpResponse, *, addresses: RemoteAddresses, cookies: R
     return answer
 
 
-def _body(response: HttpResponse, addresses: RemoteAddresses, headers: dict[str, str]) -> bytes | None:
+def _body(response: HttpResponse, addresses: ServerAddresses, headers: dict[str, str]) -> bytes | None:
     if response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
         return None
     if not response.body or 300 <= response.status < 400:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shopkeeper.http.cookies import Cookies
-from shopkeeper.sessions.principal import CookieElsewhere
-from shopkeeper.upstream.kratos import Remote
+from shopkeeper.sessions.principal import ServerCookie
+from shopkeeper.upstream.kratos import SessionServer
 
 MOST_LINES: Final = 20
 """`Set-Cookie` lines of one response that are passed on."""
@@ -25,14 +25,14 @@ _DATE: Final = re.compile(r"[A-Za-z0-9,: +-]{1,40}", re.ASCII)
 _SAME_SITE: Final = {"lax": "Lax", "strict": "Strict", "none": "None"}
 
 
-class RemoteCookies:
+class ServerCookies:
     """Renames the cookies of one session server.
 
     Args:
         provider: the provider's id.
         secure: whether our public address is https.
 
-    >>> RemoteCookies("idp", secure=True).name("ory_kratos_session")
+    >>> ServerCookies("idp", secure=True).name("ory_kratos_session")
     '__Host-kratos_0c1eeccc_ory_kratos_session'
     """
 
@@ -42,9 +42,9 @@ class RemoteCookies:
         named = hashlib.sha256(provider.encode()).hexdigest()[:8]
         self._prefix = f"{'__Host-' if secure else ''}kratos_{named}_"
 
-    def name(self, remote: str) -> str:
+    def name(self, name: str) -> str:
         """Return the name of the server's cookie at our host."""
-        return self._prefix + remote
+        return self._prefix + name
 
     def sent(self, cookies: Cookies) -> Iterator[tuple[str, str]]:
         """Yield the name and the value of each cookie for the session server, out of those of a request.
@@ -81,7 +81,7 @@ class RemoteCookies:
         return "; ".join(parts)
 
 
-class CookiesElsewhere:
+class ServerCookieFinder:
     """Finds the session cookie of a store's session server: one that was passed on, or one of a domain that both share.
 
     Args:
@@ -90,22 +90,22 @@ class CookiesElsewhere:
             ended, unless the server's tokens begin alike, and is not shown to the server.
     """
 
-    def __init__(self, servers: Sequence[tuple[Remote, RemoteCookies]], *, own_prefix: str) -> None:
+    def __init__(self, servers: Sequence[tuple[SessionServer, ServerCookies]], *, own_prefix: str) -> None:
         self._servers, self._own_prefix = servers, own_prefix
 
-    def __call__(self, cookies: Cookies, store: str) -> CookieElsewhere | None:
+    def __call__(self, cookies: Cookies, store: str) -> ServerCookie | None:
         """Return the cookie; None where there is none, or several of which it is unknown which one is meant."""
-        for remote, renamed in self._servers:
-            if store not in remote.stores:
+        for server, renamed in self._servers:
+            if store not in server.stores:
                 continue
-            passed_on = [pair for pair in renamed.sent(cookies) if remote.names(pair[0])]
-            found = passed_on or list(self._shared(remote, cookies))
+            passed_on = [pair for pair in renamed.sent(cookies) if server.names(pair[0])]
+            found = passed_on or list(self._shared(server, cookies))
             if len(found) == 1:
-                return CookieElsewhere(remote.id, *found[0])
+                return ServerCookie(server.id, *found[0])
         return None
 
-    def _shared(self, remote: Remote, cookies: Cookies) -> Iterator[tuple[str, str]]:
-        like_ours = remote.token_prefix == self._own_prefix
+    def _shared(self, server: SessionServer, cookies: Cookies) -> Iterator[tuple[str, str]]:
+        like_ours = server.token_prefix == self._own_prefix
         for name, values in cookies.items():
-            if remote.names(name):
+            if server.names(name):
                 yield from ((name, each) for each in values if like_ours or not each.startswith(self._own_prefix))

@@ -25,18 +25,18 @@ from shopkeeper.errors import (
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.origins import Origins, Sender
-from shopkeeper.http.remote_answers import RemoteAddresses, translated
-from shopkeeper.http.remote_cookies import RemoteCookies
-from shopkeeper.http.remote_requests import (
-    RemoteCredentials,
-    credentials_in,
-    is_remote_path,
-    remote_headers,
-    remote_url,
-)
 from shopkeeper.http.requests import parse_object, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, redirect
 from shopkeeper.http.selfservice import LARGEST_BODY
+from shopkeeper.http.session_server_cookies import ServerCookies
+from shopkeeper.http.session_server_requests import (
+    ServerCredentials,
+    credentials_in,
+    is_server_path,
+    server_headers,
+    server_url,
+)
+from shopkeeper.http.session_server_responses import ServerAddresses, translated
 from shopkeeper.http.speculation import RefusedPage
 from shopkeeper.openid.calls import ProviderCalls
 from shopkeeper.openid.errors import ProviderError
@@ -62,17 +62,17 @@ IsOwn = Callable[[str], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteServer:
+class ProxiedServer:
     """A session server, and what its stores' paths of self-service do."""
 
     sessions: KratosSessions
     calls: ProviderCalls
     mode: Mode
-    addresses: RemoteAddresses
-    cookies: RemoteCookies
+    addresses: ServerAddresses
+    cookies: ServerCookies
 
 
-class RemoteSelfService:
+class SessionServerPaths:
     """Answers the paths of Kratos' API for the stores of session servers.
 
     Args:
@@ -85,7 +85,7 @@ class RemoteSelfService:
 
     def __init__(
         self,
-        servers: Mapping[str, RemoteServer],
+        servers: Mapping[str, ProxiedServer],
         *,
         authenticator: RequestAuthenticator,
         form_origins: Origins,
@@ -104,7 +104,7 @@ class RemoteSelfService:
         """List the route, which comes before this server's own."""
         return [_OfStores(self)] if self._servers else []
 
-    def server_of(self, request: Request) -> RemoteServer | None:
+    def server_of(self, request: Request) -> ProxiedServer | None:
         """Return the session server of the store of a request, None where the store is another provider's."""
         try:
             return self._servers.get(self._authenticator.store_of(request).provider)
@@ -136,7 +136,7 @@ class RemoteSelfService:
         server = self.server_of(request)
         return await self.answer(request) if server is not None and server.mode == "proxy" else None
 
-    async def _answer(self, request: Request, server: RemoteServer) -> Response:
+    async def _answer(self, request: Request, server: ProxiedServer) -> Response:
         if request.method not in _METHODS:
             raise MethodNotAllowed
         for name in _RETURNS:
@@ -144,13 +144,13 @@ class RemoteSelfService:
         if server.mode == "proxy":
             return await self._pass_on(request, server)
         if server.mode == "redirect" and request.method == "GET" and _opens_browser(request):
-            url = remote_url(server.sessions.remote, request)
+            url = server_url(server.sessions.server, request)
             if prefers_json(request.headers):
                 raise BrowserLocationChangeRequired(redirect_browser_to=url)
             return redirect(url)
         raise FlowDisabled("This store's customers sign in, and manage their accounts, at another server.")
 
-    async def _pass_on(self, request: Request, server: RemoteServer) -> Response:
+    async def _pass_on(self, request: Request, server: ProxiedServer) -> Response:
         path = request.scope["path"]
         if request.method == "HEAD" and path.startswith(_FLOWS):
             return empty_response(200)  # what looks ahead spends no link
@@ -164,9 +164,9 @@ class RemoteSelfService:
         ):
             raise CsrfViolation("The request was sent by a page of another site.")
         body = await read_body(request, limit=LARGEST_BODY)
-        headers = remote_headers(
+        headers = server_headers(
             request,
-            server.sessions.remote,
+            server.sessions.server,
             client=self._authenticator.client_of(request).ip,
             trusted=sender in _TRUSTED,
         )
@@ -174,8 +174,8 @@ class RemoteSelfService:
         try:
             response = await server.calls.exchange(
                 request.method,
-                remote_url(server.sessions.remote, request),
-                endpoint=server.sessions.remote.public_url,
+                server_url(server.sessions.server, request),
+                endpoint=server.sessions.server.public_url,
                 headers={**headers, **credentials.headers},
                 content=body or None,
                 max_bytes=MAX_ANSWER,
@@ -185,11 +185,11 @@ class RemoteSelfService:
             await ending.forget()
         return translated(response, addresses=server.addresses, cookies=server.cookies, kind=_kind(path))
 
-    async def _credentials(self, request: Request, server: RemoteServer) -> RemoteCredentials:
+    async def _credentials(self, request: Request, server: ProxiedServer) -> ServerCredentials:
         """Return what the session server gets. The token of a session of ours is not sent."""
         found = credentials_in(request, self._authenticator.cookies_of(request), server.cookies)
         foreign = {name: token for name, token in found.tokens.items() if await self._own_session(token) is None}
-        return RemoteCredentials(foreign, found.cookies)
+        return ServerCredentials(foreign, found.cookies)
 
 
 async def _no_body() -> Message:
@@ -199,14 +199,14 @@ async def _no_body() -> Message:
 class _OfStores(BaseRoute):
     """Takes the requests for the stores of session servers, and has its `app` answer them."""
 
-    def __init__(self, remote: RemoteSelfService) -> None:
-        self._remote = remote
+    def __init__(self, paths: SessionServerPaths) -> None:
+        self._paths = paths
         self.app: ASGIApp = self._answer
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http" or not is_remote_path(scope["path"]):
+        if scope["type"] != "http" or not is_server_path(scope["path"]):
             return Match.NONE, {}
-        found = self._remote.server_of(Request(scope)) is not None
+        found = self._paths.server_of(Request(scope)) is not None
         return (Match.FULL if found else Match.NONE), {}
 
     def url_path_for(self, name: str, /, **path_params: Any) -> Any:
@@ -216,7 +216,7 @@ class _OfStores(BaseRoute):
         await self.app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._remote.answer(Request(scope, receive))
+        response = await self._paths.answer(Request(scope, receive))
         await response(scope, receive, send)
 
 
@@ -225,14 +225,14 @@ class _Ending:
     """What a request may end, so that what is cached of it is dropped afterwards."""
 
     sessions: KratosSessions
-    credentials: RemoteCredentials
+    credentials: ServerCredentials
     further_token: str | None
     external: External | None
     ends: bool
 
     @classmethod
     async def of(
-        cls, request: Request, credentials: RemoteCredentials, body: bytes, sessions: KratosSessions
+        cls, request: Request, credentials: ServerCredentials, body: bytes, sessions: KratosSessions
     ) -> "_Ending":
         """Look at a request: one that sends a change, or follows the link for signing out, may end sessions. Other
         sessions of the person may be among them, so who it is is asked before."""
@@ -240,7 +240,7 @@ class _Ending:
         if request.method not in _SENDS and not (path == _LOGOUT and "token" in request.query_params):
             return cls(sessions, credentials, None, None, ends=False)
         token = _token_in(body) if path == f"{_LOGOUT}/api" else None
-        cookie = credentials.session_cookie(sessions.remote)
+        cookie = credentials.session_cookie(sessions.server)
         external = None
         with contextlib.suppress(Refusal):  # it ends nothing then, or what it ends is not known here
             if credentials.session_token or token:
@@ -252,7 +252,7 @@ class _Ending:
     async def forget(self) -> None:
         if not self.ends:
             return
-        cookie = self.credentials.session_cookie(self.sessions.remote)
+        cookie = self.credentials.session_cookie(self.sessions.server)
         await self.sessions.forget(token=self.credentials.session_token, cookie=cookie, external=self.external)
         if self.further_token:
             await self.sessions.forget(token=self.further_token)
