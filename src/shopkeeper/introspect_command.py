@@ -97,10 +97,12 @@ async def _explained(settings: Settings, token: str, *, caller: str | None, stor
 
 async def _asked(application: Application, token: str, caller: IntrospectionCaller, store: str | None) -> Explanation:
     infrastructure, accounts, stores = application.infrastructure, application.accounts, application.commerce.stores
-    sources = build_token_sources(infrastructure, accounts, build_oauth(infrastructure, accounts))
+    oauth = build_oauth(infrastructure, accounts)
+    sources = build_token_sources(infrastructure, accounts, oauth)
     try:
         front = _front(stores, store) if store else None
-        return await build_introspection(infrastructure, accounts, sources, stores).explain(token, caller, store=front)
+        introspection = build_introspection(infrastructure, accounts, sources, stores, scopes=oauth.scope_rules)
+        return await introspection.explain(token, caller, store=front)
     except (UpstreamFailed, Busy) as unknown:
         fail(f"Whether the token is active cannot be told now: {unknown.sentence} Callers get a 503.")
     except StoreUnknown as refused:

@@ -1,5 +1,6 @@
 """Attacks on the token endpoint and on revocation, over HTTP (`docs/security.md`, part B)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ SECRET, OTHER_SECRET, THIRD_SECRET, FOURTH_SECRET = (
 STOCK_KEY = "Yp6rWd2Xk9Lf4Tn8Hs1Zc7Bv3Jm5Qg0A"
 BILLING_KEY = "Xw4nRt8Ks2Vb6Qz9Lc1Hf5Gd7Jp3My0E"
 KEY = PrivateKey.generate()
+WAITING = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 RULES = [
     {"scopes": ["orders:read", "orders:write"]},
     {"when": {"store": "tea"}, "scopes": ["tea:read"]},
@@ -181,6 +183,54 @@ async def test_row_019_and_020_a_refresh_token_is_of_one_client_and_one_use(shop
     assert not await is_active(shop, second["access_token"])
 
 
+async def test_row_020_a_refresh_that_cannot_be_signed_is_no_use_of_its_token(
+    opening: Opening, sqlite_dsn: str, clock: StoppedClock
+) -> None:
+    async with opening(sqlite_dsn, **SETTINGS) as scene:
+        told = (await ask(scene, exchanging((await signed_up(scene))["session_token"]))).json()
+    refreshing = {"grant_type": REFRESH, "refresh_token": told["refresh_token"]}
+    # A process without the secret that seals the private keys.
+    async with opening(sqlite_dsn, **SETTINGS, secrets={"cipher": ["0123456789abcdef" * 2]}) as scene:
+        assert (await ask(scene, refreshing)).status_code == 503
+    clock.advance(minutes=2)
+    async with opening(sqlite_dsn, **SETTINGS) as scene:
+        refreshed = await ask(scene, refreshing)
+        assert refreshed.status_code == 200, refreshed.text
+        for token in (refreshed.json()["access_token"], told["access_token"]):
+            assert await is_active(scene, token)
+
+
+async def test_row_018_a_session_that_is_deleted_while_it_is_exchanged_gets_nothing(opening: Opening, dsn: str) -> None:
+    async with opening(dsn, **SETTINGS) as shop:
+        token = (await signed_up(shop))["session_token"]
+        assert (await ask(shop, exchanging(token))).is_success
+        # As another process deletes it, of which this one has not heard yet.
+        async with shop.application.infrastructure.database.transaction() as connection:
+            await connection.exec_driver_sql("DELETE FROM sessions")
+        answer = await ask(shop, exchanging(token))
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), answer.text
+        assert await shop.rows("oauth_refresh_tokens") == []
+
+
+async def test_row_018_a_session_that_is_deleted_while_its_token_is_refreshed_gets_nothing(
+    opening: Opening, postgres_dsn: str
+) -> None:
+    async with opening(postgres_dsn, **SETTINGS) as shop:
+        told = (await ask(shop, exchanging((await signed_up(shop))["session_token"]))).json()
+        refreshing = {"grant_type": REFRESH, "refresh_token": told["refresh_token"]}
+        async with shop.application.infrastructure.database.transaction() as connection:
+            # The row is locked as by a deletion, which deletes what belongs to it once it has the lock.
+            await connection.exec_driver_sql("SELECT FROM sessions FOR UPDATE")
+            answering = asyncio.create_task(ask(shop, refreshing))
+            async with asyncio.timeout(20):
+                while not answering.done() and not await shop.rows(WAITING):  # noqa: ASYNC110 - the database says it
+                    await asyncio.sleep(0.01)
+            await connection.exec_driver_sql("DELETE FROM sessions")
+        answer = await answering
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant"), answer.text
+        assert await shop.rows("oauth_refresh_tokens") == []
+
+
 @pytest.mark.parametrize("how", ["disabled", "deleted", "signed out", "session deleted"])
 async def test_row_021_and_029_and_036_no_grant_serves_an_account_that_is_off(shop: Scene, how: str) -> None:
     session = await signed_up(shop)
@@ -222,6 +272,46 @@ async def test_row_021_who_leaves_a_group_loses_its_scopes_at_the_next_refresh(s
     for parameters in (exchanging(session["session_token"]), of_access(told["access_token"])):
         again = await ask(shop, {**parameters, "scope": "prices:wholesale"})
         assert (again.status_code, again.json()["error"]) == (400, "invalid_scope")
+
+
+@pytest.mark.parametrize("store", ["default", "tea"])
+async def test_row_021_each_condition_counts_alike_in_introspection_exchange_and_refresh(
+    opening: Opening, sqlite_dsn: str, store: str
+) -> None:
+    in_group = {"group": "wholesale"}
+    holding = [in_group, {"provider": "own"}, {"kind": "customer"}, {**in_group, "kind": "customer", "store": store}]
+    failing = [{"group": "staff"}, {"role": "wholesale"}, {"kind": ["guest", "external"]}, {**in_group, "role": "any"}]
+    rules = [
+        {"when": when, "scopes": [f"{word}:{number}"]}
+        for word, conditions in (("holding", holding), ("failing", failing))
+        for number, when in enumerate(conditions)
+    ]
+    client = {**CLIENTS[0], "scopes": [each["scopes"][0] for each in rules]}
+    async with opening(sqlite_dsn, **{**SETTINGS, "tokens": {"clients": [client], "scope_rules": rules}}) as shop:
+        session, admin = await signed_up(shop, connector=store), await shop.admin()
+        group = (await admin.post("/admin/groups", json={"name": "wholesale"})).json()["id"]
+        assert (await admin.put(f"/admin/groups/{group}/members/{session['identity']['id']}")).is_success
+        exchanged = (await ask(shop, exchanging(session["session_token"]))).json()
+        refreshed = (await ask(shop, {"grant_type": REFRESH, "refresh_token": exchanged["refresh_token"]})).json()
+        again = (await ask(shop, of_access(exchanged["access_token"]))).json()
+        for told in (await introspected(shop, session["session_token"]), exchanged, refreshed, again):
+            assert told["scope"].split() == [f"holding:{number}" for number in range(len(holding))]
+
+
+async def test_a_token_without_scopes_says_none(opening: Opening, sqlite_dsn: str) -> None:
+    clients = [{**CLIENTS[0], "scopes": []}]
+    async with opening(sqlite_dsn, **{**SETTINGS, "tokens": {"clients": clients}}) as shop:
+        session = (await signed_up(shop))["session_token"]
+        exchanged = (await ask(shop, exchanging(session))).json()
+        for parameters in (
+            {"grant_type": CLIENT_CREDENTIALS},
+            of_access(exchanged["access_token"]),
+            {"grant_type": REFRESH, "refresh_token": exchanged["refresh_token"]},
+        ):
+            told = (await ask(shop, parameters)).json()
+            assert "scope" not in told  # RFC 6749 section 3.3: a list of scopes has one at least
+            assert "scope" not in json.loads(jws.extract_compact(told["access_token"].encode()).payload)
+            assert await is_active(shop, told["access_token"])
 
 
 async def test_row_021_a_client_that_is_removed_loses_its_tokens(opening: Opening, sqlite_dsn: str) -> None:

@@ -182,7 +182,7 @@ async def _parts(
         accounts,
         commerce,
         build_authenticator(infrastructure, sources, commerce),
-        build_introspection(infrastructure, accounts, sources, commerce.stores),
+        build_introspection(infrastructure, accounts, sources, commerce.stores, scopes=oauth.scope_rules),
         oauth=oauth,
         bodies=bodies,
         metrics=metrics,

@@ -6,7 +6,6 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.authentication_gate import build_gate
 from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.http.introspection import IntrospectionEndpoint
@@ -19,6 +18,7 @@ from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.oauth.introspection_callers import CallerAuthentication, CallerSecrets, IntrospectionCaller, Signed
 from shopkeeper.oauth.linked_subjects import IdentityOf, LinkedSubjects
+from shopkeeper.oauth.scope_rules import ScopeRules
 from shopkeeper.oauth.signed_introspection import SignedAnswers
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.settings.introspection import Introspection as Configured
@@ -26,7 +26,7 @@ from shopkeeper.settings.introspection import IntrospectionCaller as ConfiguredC
 
 
 def build_introspection(
-    infrastructure: Infrastructure, accounts: Accounts, sources: TokenSources, stores: Stores
+    infrastructure: Infrastructure, accounts: Accounts, sources: TokenSources, stores: Stores, *, scopes: ScopeRules
 ) -> Introspection:
     settings = infrastructure.settings
     subjects = LinkedSubjects(
@@ -42,7 +42,7 @@ def build_introspection(
         fronts_of_provider={each.id: sorted(fronts_of(each, settings)) for each in settings.providers},
         session_servers=accounts.session_servers.sessions,
         subjects=subjects,
-        scopes=build_scope_rules(settings.tokens.scope_rules, stores),
+        scopes=scopes,
         stores=stores,
         issuer=infrastructure.base_url,
         gate=build_gate(infrastructure),

@@ -20,9 +20,10 @@ from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
 from shopkeeper.oauth.grants import Grant, PersonScopes
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
-from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
+from shopkeeper.oauth.scope_rules import ScopeRules
 from shopkeeper.oauth.token_endpoint import TokenEndpoint
 from shopkeeper.oauth.token_exchange import TokenExchangeGrant
+from shopkeeper.oauth.token_facts import subject_facts_of
 from shopkeeper.oauth.token_revocation import TokenRevocation
 from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
@@ -41,12 +42,17 @@ GRANTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """What serves the OAuth endpoints."""
+    """What serves the OAuth endpoints.
+
+    Args:
+        scope_rules: the rules of the settings, compiled; introspection gives scopes by the same ones.
+    """
 
     endpoint: TokenEndpoint
     revocation: TokenRevocation
     access_tokens: AccessTokenSource
     gate: AuthenticationGate
+    scope_rules: ScopeRules
 
 
 def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
@@ -73,7 +79,8 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
         clock=clock,
         lifespan=settings.tokens.refresh.lifespan,
     )
-    person_scopes = _person_scopes(settings)
+    rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
+    person_scopes = _person_scopes(rules)
     exchange = TokenExchangeGrant(
         tokens,
         source=source,
@@ -104,7 +111,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
     )
     grants: Sequence[Grant] = [ClientCredentialsGrant(tokens), exchange, refresh]
     endpoint = TokenEndpoint(clients, authentication=authentication, grants=grants)
-    return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate)
+    return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate, scope_rules=rules)
 
 
 def oauth_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
@@ -146,11 +153,8 @@ def _credentials(configured: ConfiguredClient) -> ClientCredentials:
     return ClientCredentials(configured.id, keys=keys)
 
 
-def _person_scopes(settings: Settings) -> PersonScopes:
-    rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
-
+def _person_scopes(rules: ScopeRules) -> PersonScopes:
     def scopes_of(session: Session) -> Sequence[str]:
-        facts = SubjectFacts(SubjectKind.CUSTOMER, groups=session.identity.groups, store=session.store)
-        return [granted.scope for granted in rules.scopes_for(facts)]
+        return [granted.scope for granted in rules.scopes_for(subject_facts_of(session))]
 
     return scopes_of

@@ -54,11 +54,14 @@ class OAuthTokenRoutes:
 
 def _shown(issued: Issued) -> Mapping[str, Any]:
     said = issued.said
-    optional = {"refresh_token": issued.refresh_token, "issued_token_type": issued.issued_token_type}
+    optional = {
+        "scope": " ".join(said.scope) or None,  # section 3.3 has no empty scope
+        "refresh_token": issued.refresh_token,
+        "issued_token_type": issued.issued_token_type,
+    }
     return {
         "access_token": issued.access_token,
         "token_type": "Bearer",
         "expires_in": int((said.expires_at - said.issued_at).total_seconds()),
-        "scope": " ".join(said.scope),
         **{name: value for name, value in optional.items() if value is not None},
     }

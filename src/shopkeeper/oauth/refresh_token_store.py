@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Moment, metadata
@@ -63,9 +64,20 @@ class StoredRefreshToken:
     successor: bytes | None = None
 
 
+class SessionDeleted(Exception):
+    """Raised where the session of a refresh token was deleted meanwhile. The unit has to be rolled back."""
+
+
 async def add(unit: Unit, token: StoredRefreshToken) -> None:
-    """Store a token."""
-    await unit.write(_ADD, [{name: getattr(token, name) for name in _NAMES}])
+    """Store a token. Raises `SessionDeleted`.
+
+    This locks the session's row against deletion. Where a unit writes other rows of this table too, it comes first: a
+    deletion of the session locks in that order.
+    """
+    try:
+        await unit.write(_ADD, [{name: getattr(token, name) for name in _NAMES}])
+    except IntegrityError as error:  # the only constraint that can break: the hashes are of random tokens
+        raise SessionDeleted from error
 
 
 async def get(unit: Unit, token_hash: bytes) -> StoredRefreshToken | None:

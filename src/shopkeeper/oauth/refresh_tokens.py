@@ -27,7 +27,7 @@ from shopkeeper.oauth.grants import (
     SessionGrant,
     issue_for_session,
 )
-from shopkeeper.oauth.refresh_token_store import StoredRefreshToken
+from shopkeeper.oauth.refresh_token_store import SessionDeleted, StoredRefreshToken
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.oauth.scopes import asked_scopes, common_scopes, granted_scopes, required
 from shopkeeper.refunds import refunded_when_busy
@@ -68,7 +68,10 @@ class RefreshTokenFamilies:
         self._audit, self._clock, self._lifespan = audit, clock, lifespan
 
     async def start(self, granted: SessionGrant) -> Issued:
-        """Issue an access token and a refresh token for a session. Raises `InvalidScope`."""
+        """Issue an access token and a refresh token for a session.
+
+        Raises `InvalidScope`, and `SessionDeleted` where the session was deleted meanwhile.
+        """
         family, token = new_id(), new_token(PREFIX)
         access, said = await issue_for_session(self._tokens, replace(granted, lineage=[family]))
         stored = StoredRefreshToken(
@@ -135,9 +138,10 @@ class RefreshTokenGrant:
             session = await self._session(stored, request.client)
             scope = self._scope(stored, session, request.client, asked)
             await self._budget.spend(str(stored.family))
+            granted = SessionGrant(session, request.client, stored.audience, scope, lineage=[stored.family])
+            # Signed first: where that fails, the client still has a token that was not replaced.
+            access, said = await issue_for_session(self._tokens, granted)
             successor = await self._renew(token, stored)
-        granted = SessionGrant(session, request.client, stored.audience, scope, lineage=[stored.family])
-        access, said = await issue_for_session(self._tokens, granted)
         return Issued(access, said, refresh_token=successor)
 
     async def _usable(self, token: str, request: GrantRequest) -> StoredRefreshToken:
@@ -183,10 +187,13 @@ class RefreshTokenGrant:
         successor = new_token(PREFIX)
         sealed = _ring(token).seal(successor.encode(), context=stored.family.bytes)
         following = replace(stored, token_hash=digest(successor))
-        async with self._database.unit() as unit:
-            if not await store.replace(unit, stored.token_hash, at=self._clock.now(), successor=sealed):
-                return None
-            await store.add(unit, following)
+        try:
+            async with self._database.unit() as unit:
+                await store.add(unit, following)
+                if not await store.replace(unit, stored.token_hash, at=self._clock.now(), successor=sealed):
+                    raise _NotReplaced
+        except (_NotReplaced, SessionDeleted):
+            return None
         return successor
 
     async def _newest(self, token: str) -> str | None:
@@ -206,6 +213,10 @@ class RefreshTokenGrant:
         log.warning("oauth.refresh_token_reused", client=stored.client_id, session=str(stored.session_id))
         async with self._database.unit() as unit:
             await self._families.end(unit, stored, reason="a replaced token was presented again", ip=request.sender.ip)
+
+
+class _NotReplaced(Exception):
+    """Rolls a successor back that does not come to be one."""
 
 
 def _ring(token: str) -> KeyRing:

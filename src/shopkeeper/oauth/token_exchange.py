@@ -21,6 +21,7 @@ from shopkeeper.oauth.grants import (
     SessionGrant,
     issue_for_session,
 )
+from shopkeeper.oauth.refresh_token_store import SessionDeleted
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies
 from shopkeeper.oauth.scopes import asked_scopes, audience_of, common_scopes, granted_scopes, required
 from shopkeeper.sessions.authentication_gate import AuthenticationGate
@@ -100,7 +101,10 @@ class TokenExchangeGrant:
         granted = _granted(request, session, allowed=allowed)
         # Who acts for another gets nothing that can be renewed: the session is never prolonged, either.
         if REFRESH_TOKEN in request.client.grants and session.actor is None:
-            return await self._families.start(granted)
+            try:
+                return await self._families.start(granted)
+            except SessionDeleted as deleted:
+                raise InvalidRequest(_UNUSABLE) from deleted
         token, said = await issue_for_session(self._tokens, granted)
         return Issued(token, said, issued_token_type=ACCESS_TOKEN_TYPE)
 

@@ -12,6 +12,7 @@ from shopkeeper.oauth.scope_rules import SubjectFacts, SubjectKind
 from shopkeeper.sessions.authentication_gate import BY_PROVIDER, AuthenticationGate
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.token_sources import External, Verified
+from shopkeeper.sessions.values import Session
 from shopkeeper.tokens.access_tokens import AccessToken
 from shopkeeper.tokens.sealed import AnonymousVisit
 
@@ -57,6 +58,11 @@ class TokenFacts:
         return SubjectFacts(self.kind, groups=self.groups, roles=self.roles, provider=self.provider, store=store)
 
 
+def subject_facts_of(session: Session) -> SubjectFacts:
+    """Return what the scope rules are asked with for the person of a session, in the store of the session."""
+    return SubjectFacts(SubjectKind.CUSTOMER, groups=session.identity.groups, provider=OWN, store=session.store)
+
+
 def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str, gate: AuthenticationGate) -> TokenFacts:
     """Return what a verified token says.
 
@@ -79,14 +85,16 @@ def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str, gate: Authe
 
 def _of_session(cached: CachedSession, own_issuer: str, gate: AuthenticationGate) -> TokenFacts:
     session = cached.session
+    subject = subject_facts_of(session)
     return TokenFacts(
-        kind=SubjectKind.CUSTOMER,
+        kind=subject.kind,
         issuer=own_issuer,
         subject=str(session.identity.id),
         expires_at=_earliest(cached.until, session.expires_at, session.idle_ends_at),
         stores=(session.store,) if session.store is not None else (),
         issued_at=session.issued_at,
-        groups=_groups_of(session.identity),
+        groups=subject.groups,
+        roles=subject.roles,
         username=_address_of(session.identity),
         insufficient=_why_insufficient(cached, gate),
         actor={"sub": session.actor.subject} if session.actor is not None else None,
@@ -140,7 +148,7 @@ def _of_external(external: External, identity: Identity | None, gate: Authentica
         provider=external.provider,
         audience=external.audience,
         client_id=external.client_id,
-        groups=(*external.groups, *(_groups_of(identity) if identity else ())),
+        groups=(*external.groups, *(identity.groups if identity else ())),
         roles=external.roles,
         token_type=external.token_type,
         username=_address_of(identity) if identity else None,
@@ -153,10 +161,6 @@ _NOT_HERE: Final = "The account of this subject is disabled here, or has no veri
 
 def _earliest(first: datetime, *others: datetime | None) -> datetime:
     return min([first, *(other for other in others if other is not None)])
-
-
-def _groups_of(identity: Identity) -> Sequence[str]:
-    return identity.groups
 
 
 def _address_of(identity: Identity) -> str | None:

@@ -168,6 +168,7 @@ class AccessTokens:
 
 def _claims(said: AccessToken) -> Mapping[str, Any]:
     optional = {
+        "scope": " ".join(said.scope),
         "sid": said.session and str(said.session),
         "stores": list(said.stores),
         "lineage": [str(each) for each in said.lineage],
@@ -181,7 +182,6 @@ def _claims(said: AccessToken) -> Mapping[str, Any]:
         "iat": int(said.issued_at.timestamp()),
         "exp": int(said.expires_at.timestamp()),
         "jti": str(said.id),
-        "scope": " ".join(said.scope),
         **{name: value for name, value in optional.items() if value},
     }
 
