@@ -12,9 +12,7 @@ import typer
 from rich.table import Table
 
 from shopkeeper.app import Application, build
-from shopkeeper.app.introspection import build_callers, build_introspection
-from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.token_sources import build_token_sources
+from shopkeeper.app.introspection import build_callers
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Busy, StoreUnknown, UpstreamFailed
 from shopkeeper.oauth.introspection import LONGEST_TOKEN
@@ -96,13 +94,9 @@ async def _explained(settings: Settings, token: str, *, caller: str | None, stor
 
 
 async def _asked(application: Application, token: str, caller: IntrospectionCaller, store: str | None) -> Explanation:
-    infrastructure, accounts, stores = application.infrastructure, application.accounts, application.commerce.stores
-    oauth = build_oauth(infrastructure, accounts)
-    sources = build_token_sources(infrastructure, accounts, oauth)
     try:
-        front = _front(stores, store) if store else None
-        introspection = build_introspection(infrastructure, accounts, sources, stores, scopes=oauth.scope_rules)
-        return await introspection.explain(token, caller, store=front)
+        front = _front(application.commerce.stores, store) if store else None
+        return await application.introspection.explain(token, caller, store=front)
     except (UpstreamFailed, Busy) as unknown:
         fail(f"Whether the token is active cannot be told now: {unknown.sentence} Callers get a 503.")
     except StoreUnknown as refused:

@@ -184,8 +184,21 @@ class TestMisconfigured:
             ({"session": {"cookie": {"name": "__Host-visit"}}}, "not Secure"),
             ({"identity": {"schemas": [{"id": "default", "url": "base64://bm8="}]}}, "it is not JSON"),
             ({"identity": {"schemas": [{"id": "default", "url": "http://127.0.0.1:9/s.json"}]}}, "127.0.0.1"),
+            ({"introspection": {"path": "/oauth2/token"}}, "introspection.path is /oauth2/token"),
+            ({"introspection": {"path": "/forward-auth"}}, "introspection.path is /forward-auth"),
+            ({"introspection": {"path": "/graphql"}}, "introspection.path is /graphql"),
+            ({"introspection": {"path": "/schemas/default"}}, "which the route /schemas/"),
         ],
-        ids=["a certificate for mails", "a cookie's name", "a broken schema", "a schema out of reach"],
+        ids=[
+            "a certificate for mails",
+            "a cookie's name",
+            "a broken schema",
+            "a schema out of reach",
+            "introspection in place of a route",
+            "in place of gateways' questions",
+            "in place of a route that is left out here",
+            "in place of a route with a gap",
+        ],
     )
     async def test_settings_that_a_module_refuses_end_in_one_sentence(
         self, tmp_path: Path, sqlite_dsn: str, sections: Mapping[str, Any], sentence: str

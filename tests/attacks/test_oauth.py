@@ -526,7 +526,7 @@ async def test_row_047_a_page_of_another_origin_can_neither_send_nor_read(openin
     cors = {"serve": {"public": {"base_url": f"{ADDRESS}/", "cors": {"enabled": True, "allowed_origins": [EVIL]}}}}
     async with opening(sqlite_dsn, **SETTINGS, **cors) as scene:
         page = await scene.native(origin=EVIL)
-        for path in ("/oauth2/token", "/oauth2/revoke", "/oauth2/token/"):
+        for path in ("/oauth2/token", "/oauth2/revoke", "/oauth2/token/", "/oauth2/introspect", "/introspect"):
             asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
             answers = [
                 await page.options(path, headers=asked),

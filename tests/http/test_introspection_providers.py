@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import PASSWORD, Scene, new_address, opened, sign_up
+from shopkeeper.introspect_command import ANY_CALLER
+from tests.attacks.scene import PASSWORD, Scene, new_address, opened, sign_up, visit
 from tests.conftest import Run
 from tests.services.server import free_port
 from tests.upstream.kratos_scene import InFront, in_front
@@ -51,6 +52,20 @@ async def test_a_session_that_ended_there(both: InFront, clock: StoppedClock) ->
     await app.request("DELETE", "/self-service/logout/api", json={"session_token": token})
     clock.advance(seconds=11)  # how long its answers are cached
     assert (await ask(both.shop, token, query="?store=default")).json() == {"active": False}
+
+
+async def test_the_command_answers_as_the_server_for_a_session_that_ended_there(
+    both: InFront, clock: StoppedClock
+) -> None:
+    app = await both.shop.native()
+    theirs = (await sign_up(await both.remote.native(), new_address()))["session_token"]
+    ours = (await visit(app, authHint={"token": theirs}))["authorization"]
+    explain = both.shop.application.introspection.explain
+    assert (await explain(ours, ANY_CALLER)).active
+    await (await both.remote.native()).request("DELETE", "/self-service/logout/api", json={"session_token": theirs})
+    clock.advance(seconds=11)
+    assert not (await explain(ours, ANY_CALLER)).active
+    assert (await ask(both.shop, ours)).json() == {"active": False}
 
 
 async def test_a_server_that_never_answers_is_a_503_and_own_tokens_go_on(

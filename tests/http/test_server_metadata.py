@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.jose.keys import KeySet
@@ -70,6 +71,28 @@ async def test_the_metadata_say_what_is_there(opening: Opening, sqlite_dsn: str)
         assert len(endpoints) == 3
         for address in endpoints:
             assert (await http.post(address)).status_code not in {404, 405}, address
+
+
+async def test_the_algorithms_are_those_of_the_keys(opening: Opening, sqlite_dsn: str) -> None:
+    name = "introspection_signing_alg_values_supported"
+    async with opening(sqlite_dsn) as scene:
+        http = await scene.native()
+        first = await http.get(METADATA)
+        assert first.json()[name] == ["ES256"]
+        await scene.application.accounts.signing_keys.rotate("RS256", at_once=True)
+        second = await http.get(METADATA, headers={"If-None-Match": first.headers["etag"]})
+        assert second.json()[name] == ["ES256", "RS256"]
+
+
+async def test_authlib_validates_the_metadata_but_for_a_list_that_must_be_empty(
+    opening: Opening, sqlite_dsn: str
+) -> None:
+    """Authlib takes an empty list for a missing one; there are no response types without an authorization endpoint."""
+    async with opening(sqlite_dsn) as scene:
+        metadata = AuthorizationServerMetadata((await (await scene.native()).get(METADATA)).json())
+    with pytest.raises(ValueError, match="response_types_supported"):
+        metadata.validate()
+    AuthorizationServerMetadata({**metadata, "response_types_supported": ["none"]}).validate()
 
 
 async def test_introspection_that_is_off_is_not_told_of(opening: Opening, sqlite_dsn: str) -> None:

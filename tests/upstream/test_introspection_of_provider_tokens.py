@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
@@ -15,6 +16,7 @@ from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 API = "https://api.shop.example"
 OPAQUE = f"{API}/opaque"
 KEYS = {"engine": "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "other": "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"}
+SECRET = "z9Yb4Nc7Vx1Mq6Wt3Ek8Rs5Gd2Ju0HfP"
 INACTIVE = {"active": False}
 
 
@@ -38,7 +40,10 @@ async def shop(openid_provider: OpenIDProvider, sqlite_dsn: str, tmp_path: Path)
         ],
         "clients": {"http": {"private_ip_exception_urls": [f"{provider.issuer}/**"]}},
         "stores": [{"id": "default", "project_key": "tea"}],
-        "tokens": {"scope_rules": [{"when": {"group": ["wholesale"]}, "scopes": ["view_products:{projectKey}"]}]},
+        "tokens": {
+            "scope_rules": [{"when": {"group": ["wholesale"]}, "scopes": ["view_products:{projectKey}"]}],
+            "clients": [{"id": "orders", "secrets": [SECRET], "audiences": [API]}],
+        },
         "introspection": {
             "callers": [
                 {"id": "engine", "keys": [KEYS["engine"]]},
@@ -72,6 +77,22 @@ async def test_a_jwt_is_verified_once_and_has_the_scopes_of_its_group(
     openid_provider.faults(all={"status": 500})
     assert await ask(shop, token) == told, "nothing is asked again"
     assert await ask(shop, f"{token}x") == INACTIVE
+
+
+async def test_it_is_not_said_to_be_revoked_while_it_goes_on(shop: Scene, openid_provider: OpenIDProvider) -> None:
+    async def revoke(token: str) -> httpx2.Response:
+        return await (await shop.native()).post("/oauth2/revoke", data={"token": token}, auth=("orders", SECRET))
+
+    jwt, opaque = (openid_provider.access_token("ada@example.org", resource=each) for each in (API, OPAQUE))
+    for token in (jwt, opaque):
+        answer = await revoke(token)
+        assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_token_type")
+    for unknown in (f"{jwt}x", "unknown"):
+        assert (await revoke(unknown)).status_code == 200, "it is worth nothing, as after a revocation"
+    openid_provider.faults(introspection={"status": 500})
+    answer = await revoke("another")
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_an_opaque_one_is_asked_about_and_an_outage_is_a_503(

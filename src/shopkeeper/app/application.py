@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from starlette.types import ASGIApp
 
@@ -24,6 +25,7 @@ from shopkeeper.flows import store as flow_store
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.identity.address_changes import KEPT_FOR
 from shopkeeper.oauth import refresh_token_store, revoked_token_store
+from shopkeeper.oauth.introspection import Introspection
 from shopkeeper.sessions import impersonation_store
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
@@ -58,6 +60,7 @@ class Application:
     infrastructure: Infrastructure
     accounts: Accounts
     commerce: Commerce
+    introspection: Introspection
     extensions: Extensions
 
     @property
@@ -113,25 +116,26 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
     infrastructure = build_infrastructure(settings, clock, listeners=LISTENERS)
     lasting = build_lasting(infrastructure)
     try:
-        accounts, commerce, public, admin = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
+        parts = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
     except BaseException:
         await infrastructure.jsonnet.close()
         await infrastructure.http_client.close()
         raise
     return Application(
-        public=public,
-        admin=admin,
-        worker=_worker(infrastructure, commerce),
+        public=parts.public,
+        admin=parts.admin,
+        worker=_worker(infrastructure, parts.commerce),
         cleanup=Cleanup(
             infrastructure.database,
-            _retention_rules(infrastructure, accounts, commerce),
+            _retention_rules(infrastructure, parts.accounts, parts.commerce),
             clock=infrastructure.clock,
             every=timedelta(minutes=1),
         ),
         lasting=lasting,
         infrastructure=infrastructure,
-        accounts=accounts,
-        commerce=commerce,
+        accounts=parts.accounts,
+        commerce=parts.commerce,
+        introspection=parts.introspection,
         extensions=extensions,
     )
 
@@ -145,14 +149,12 @@ async def build_again(former: Application, settings: Settings) -> Application:
     infrastructure = build_infrastructure_again(former.infrastructure, settings)
     infrastructure.registry.register(former.lasting.metrics)
     try:
-        accounts, commerce, public, admin = await _parts(infrastructure, former.lasting, former.extensions)
+        parts = await _parts(infrastructure, former.lasting, former.extensions)
     except (ValueError, UpstreamFailed) as refused:
         if infrastructure.http_client is not former.infrastructure.http_client:
             await infrastructure.http_client.close()
         raise _misconfigured(refused) from refused
-    return replace(
-        former, public=public, admin=admin, infrastructure=infrastructure, accounts=accounts, commerce=commerce
-    )
+    return replace(former, infrastructure=infrastructure, **parts._asdict())
 
 
 def adopt(application: Application) -> None:
@@ -162,10 +164,20 @@ def adopt(application: Application) -> None:
     application.cleanup.replace(_retention_rules(infrastructure, accounts, commerce))
 
 
+class _Parts(NamedTuple):
+    """The parts of an application that depend on the settings."""
+
+    accounts: Accounts
+    commerce: Commerce
+    introspection: Introspection
+    public: ASGIApp
+    admin: ASGIApp
+
+
 async def _parts(
     infrastructure: Infrastructure, lasting: Lasting, extensions: Extensions, *, with_graphql: bool = True
-) -> tuple[Accounts, Commerce, ASGIApp, ASGIApp]:
-    """Build what depends on the settings: accounts, commerce, the public and the admin app."""
+) -> _Parts:
+    """Build what depends on the settings."""
     accounts = await build_accounts(
         infrastructure,
         render=session_body(infrastructure),
@@ -176,13 +188,14 @@ async def _parts(
     bodies, metrics = lasting.bodies, lasting.metrics
     oauth = build_oauth(infrastructure, accounts)
     sources = build_token_sources(infrastructure, accounts, oauth, commerce.bound)
+    introspection = build_introspection(infrastructure, accounts, sources, commerce.stores, scopes=oauth.scope_rules)
     health = build_health(infrastructure, accounts, degraded=lasting.checks)
     public = build_public(
         infrastructure,
         accounts,
         commerce,
         build_authenticator(infrastructure, sources, commerce),
-        build_introspection(infrastructure, accounts, sources, commerce.stores, scopes=oauth.scope_rules),
+        introspection,
         oauth=oauth,
         bodies=bodies,
         metrics=metrics,
@@ -190,12 +203,8 @@ async def _parts(
         further_flows=extensions.flows,
         with_graphql=with_graphql,
     )
-    return (
-        accounts,
-        commerce,
-        public,
-        build_admin(infrastructure, accounts, commerce, bodies=bodies, metrics=metrics, health=health),
-    )
+    admin = build_admin(infrastructure, accounts, commerce, bodies=bodies, metrics=metrics, health=health)
+    return _Parts(accounts, commerce, introspection, public, admin)
 
 
 def _worker(infrastructure: Infrastructure, commerce: Commerce) -> OutboxWorker:

@@ -1,6 +1,6 @@
 """Build introspection: its callers, its sources, and what finds the local identities of external subjects."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.authentication_gate import build_gate
@@ -124,8 +124,12 @@ def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> Identity
     return identity_of
 
 
-def introspection_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
-    """Return the members of the server's metadata about introspection (RFC 8414 section 2, RFC 9701 section 7)."""
+def introspection_metadata(infrastructure: Infrastructure, algorithms: Sequence[str]) -> Mapping[str, object]:
+    """Return the members of the server's metadata about introspection (RFC 8414 section 2, RFC 9701 section 7).
+
+    Args:
+        algorithms: those by which this server signs.
+    """
     settings = infrastructure.settings
     if not settings.introspection.enabled:
         return {}
@@ -133,5 +137,5 @@ def introspection_metadata(infrastructure: Infrastructure) -> Mapping[str, objec
         "introspection_endpoint": f"{infrastructure.base_url}{settings.introspection.path}",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt", "Bearer"],
         "introspection_endpoint_auth_signing_alg_values_supported": sorted(ASYMMETRIC),
-        "introspection_signing_alg_values_supported": [settings.tokens.signing.algorithm],
+        "introspection_signing_alg_values_supported": list(algorithms),
     }

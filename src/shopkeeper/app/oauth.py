@@ -107,6 +107,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
         revoked=revoked,
         families=families,
         others=[SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)],
+        providers=[*accounts.identity_providers.sources.values(), *accounts.session_servers.sessions.values()],
         clock=clock,
     )
     grants: Sequence[Grant] = [ClientCredentialsGrant(tokens), exchange, refresh]
@@ -114,7 +115,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
     return OAuth(endpoint=endpoint, revocation=revocation, access_tokens=source, gate=gate, scope_rules=rules)
 
 
-def oauth_metadata(infrastructure: Infrastructure) -> Mapping[str, object]:
+def oauth_metadata(infrastructure: Infrastructure, _algorithms: Sequence[str]) -> Mapping[str, object]:
     """Return the members of the server's metadata about services (RFC 8414 section 2)."""
     methods, algorithms = list(METHODS), sorted(ASYMMETRIC)
     return {

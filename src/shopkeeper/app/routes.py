@@ -1,7 +1,8 @@
 """Build the routes of the public and of the admin port."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
@@ -75,6 +76,7 @@ from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
+from shopkeeper.http.route_labels import UNMATCHED, PathLabels
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
@@ -105,6 +107,9 @@ from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.outbox import Backlog
 from shopkeeper.storage.sqlite_file import WritableProbe
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
+
+WHOAMI_PATH: Final = "/sessions/whoami"
+GRAPHQL_PATH: Final = "/graphql"
 
 
 def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> CookiePolicy:
@@ -233,7 +238,7 @@ def build_public(
     if with_graphql:
         from shopkeeper.app.graphql import build_graphql  # noqa: PLC0415 - a fifth of all imports
 
-        direct["/graphql"] = build_graphql(
+        direct[GRAPHQL_PATH] = build_graphql(
             infrastructure,
             accounts,
             commerce,
@@ -244,6 +249,7 @@ def build_public(
             impersonations=impersonations,
         )
     gateways = _forward_auth(infrastructure, accounts, authenticator)
+    asking = _introspection(infrastructure, accounts, commerce, introspection, metrics)
     server_paths = SessionServerPaths(
         accounts.session_servers.servers,
         authenticator=authenticator,
@@ -261,9 +267,12 @@ def build_public(
         *schema_routes(accounts.schemas),
         *health.public_routes(),
         *(route for gateway in gateways.values() for route in gateway.routes()),
-        *server_metadata_routes(accounts.signing_keys, build_server_metadata(infrastructure)),
+        *server_metadata_routes(
+            accounts.signing_keys, partial(build_server_metadata, infrastructure), issuer=infrastructure.base_url
+        ),
         *well_known_routes(settings_url=infrastructure.settings.selfservice.flows.settings.ui_url),
     ]
+    _require_free(asking, PathLabels(routes, further=[WHOAMI_PATH, GRAPHQL_PATH, *gateways]))
     if impersonations is not None:
         gate = ImpersonationGate(
             authenticator=authenticator,
@@ -274,18 +283,18 @@ def build_public(
     return public_app(
         routes,
         hot={
-            "/sessions/whoami": WhoAmI(
+            WHOAMI_PATH: WhoAmI(
                 authenticator=authenticator,
                 tokenizer=accounts.tokenizer,
                 clock=infrastructure.clock,
                 session_server=server_paths.whoami if accounts.session_servers.servers else None,
             ),
             **gateways,
-            **_introspection(infrastructure, accounts, commerce, introspection, metrics),
+            **asking,
         },
         direct=direct,
         cors=cors_of(infrastructure.settings),
-        without_cors=[TOKEN_PATH, REVOCATION_PATH, infrastructure.settings.introspection.path],
+        without_cors=[TOKEN_PATH, REVOCATION_PATH, *asking],
         hosts=hosts,
         cookies=cookies,
         bodies=bodies,
@@ -328,6 +337,15 @@ def _introspection(
     return endpoint.at(configured.path)
 
 
+def _require_free(paths: Collection[str], labels: PathLabels) -> None:
+    """Raise `ValueError` where introspection would answer in place of another route."""
+    for path in paths:
+        if (route := labels.of(path)) != UNMATCHED:
+            raise ValueError(
+                f"introspection.path is {path}, which the route {route} has; choose one such as /oauth2/introspect"
+            )
+
+
 def _impersonation(
     infrastructure: Infrastructure, impersonations: Impersonations, *, pages: PageRoutes, cookies: CookiePolicy
 ) -> Sequence[RouteGroup]:
@@ -349,7 +367,7 @@ def _immediate(
     settings = infrastructure.settings
     return partial(
         ImmediateAnswers,
-        routes={"/sessions/whoami": WhoamiAtOnce(cached=_cached_of(accounts, commerce), stores=commerce.stores)},
+        routes={WHOAMI_PATH: WhoamiAtOnce(cached=_cached_of(accounts, commerce), stores=commerce.stores)},
         session_cookie=settings.session_cookie().name,
         store_headers=(settings.store_header, settings.tenant_header),
         accepts=hosts.accepts,

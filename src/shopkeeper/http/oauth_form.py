@@ -4,23 +4,20 @@ Only forms are read, with each parameter once; nothing in the address counts, be
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shopkeeper.errors import BadRequest, Busy, Refusal, TooManyRequests
-from shopkeeper.http.request_log import note
+from shopkeeper.errors import Refusal
+from shopkeeper.http.oauth_errors import refusal_response
 from shopkeeper.http.requests import FORM, read_body
-from shopkeeper.http.responses import json_response
 from shopkeeper.oauth.errors import InvalidRequest, OAuthRefused
 from shopkeeper.parsing import media_type_of
 
 LARGEST_FORM: Final = 65_536
 MOST_PARAMETERS: Final = 32
-NO_STORE: Final[Mapping[str, str]] = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_CHALLENGE: Final = 'Basic realm="oauth2", charset="UTF-8"'
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
@@ -51,25 +48,5 @@ async def answered(answer: Callable[[], Awaitable[Response]]) -> Response:
     """Return an answer, or the refusal that it raises in the shape of section 5.2. No error counts as success."""
     try:
         return await answer()
-    except OAuthRefused as refused:
-        headers = {"WWW-Authenticate": _CHALLENGE} if refused.status == 401 else {}
-        return refusal(refused.error, refused.description, refused.status, headers)
-    except Refusal as refused:
-        error = _error_of(refused)
-        if error is None:
-            raise
-        return refusal(error, refused.sentence, refused.status, refused.headers)
-
-
-def refusal(error: str, description: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a refusal in the shape of section 5.2."""
-    note(error=error)
-    body: Mapping[str, Any] = {"error": error, "error_description": description}
-    return json_response(body, status, {**NO_STORE, **(headers or {})})
-
-
-def _error_of(refused: Refusal) -> str | None:
-    """Return the word for a refusal that is no error of OAuth; None where there is none."""
-    if isinstance(refused, Busy | TooManyRequests):
-        return "temporarily_unavailable"
-    return "invalid_request" if isinstance(refused, BadRequest) or refused.status == 413 else None
+    except (OAuthRefused, Refusal) as refused:
+        return refusal_response(refused)

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.oauth_form import NO_STORE, answered, authorization_of, read_form
+from shopkeeper.http.oauth_errors import NO_STORE
+from shopkeeper.http.oauth_form import answered, authorization_of, read_form
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import json_response
 from shopkeeper.oauth.grants import Issued

@@ -1,7 +1,7 @@
 """What others read to use this server's tokens: its public keys (RFC 7517) and its metadata (RFC 8414)."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,22 +16,25 @@ _CACHING: Final = f"public, max-age={int(CACHED_BY_VERIFIERS.total_seconds())}"
 _METADATA: Final = "/.well-known/oauth-authorization-server"
 
 
-def server_metadata_routes(signing_keys: SigningKeys, metadata: Mapping[str, object]) -> Sequence[Route]:
-    """List the routes. `metadata` is the document, which has `issuer`.
+def server_metadata_routes(
+    signing_keys: SigningKeys, metadata: Callable[[Sequence[str]], Mapping[str, object]], *, issuer: str
+) -> Sequence[Route]:
+    """List the routes. Of an issuer with a path, clients look for the metadata below it and behind it (RFC 8414
+    section 3.1).
 
-    Of an issuer with a path, clients look for the metadata below it and behind it (RFC 8414 section 3.1).
+    Args:
+        metadata: returns the document, given the algorithms by which this server signs.
     """
-    body = encode(metadata)
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
     async def jwks(request: Request) -> Response:
         published = await signing_keys.jwks()
         return _public(request, published.body, published.etag)
 
     async def describe(request: Request) -> Response:
-        return _public(request, body, etag)
+        body = encode(metadata(await signing_keys.algorithms()))
+        return _public(request, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
-    behind = urlsplit(str(metadata["issuer"])).path.rstrip("/")
+    behind = urlsplit(issuer).path.rstrip("/")
     paths = dict.fromkeys((_METADATA, _METADATA + behind))
     return [
         Route("/.well-known/jwks.json", jwks, methods=["GET"]),

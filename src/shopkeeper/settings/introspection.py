@@ -16,24 +16,11 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7E]([\x20-\x7E]*[\x21-\x7E])?")
 HexDigest = Annotated[str, TRIMMED, AfterValidator(hex_digest), AfterValidator(of_something)]
-_RESERVED: Final = (
-    "/self-service",
-    "/sessions",
-    "/graphql",
-    "/health",
-    "/.well-known",
-    "/signin",
-    "/signout",
-    "/oauth2/token",
-    "/oauth2/revoke",
-)
 
 
 def _path(path: str) -> str:
     if not _PATH.fullmatch(path) or any(step in {".", ".."} for step in path.split("/")):
         raise ValueError("must be a path such as /oauth2/introspect: no slash at its end, no query")
-    if path.startswith(_RESERVED):
-        raise ValueError("is a path of other routes; choose one such as /oauth2/introspect")
     return path
 
 
