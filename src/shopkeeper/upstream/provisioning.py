@@ -26,6 +26,7 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderUnavailable
+from shopkeeper.openid.merged_claims import merged_claims
 from shopkeeper.sessions.authentication_gate import BY_PROVIDER, AuthenticationGate
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.storage.database import Database, Unit
@@ -154,7 +155,7 @@ class Provisioning:
     async def _mapped(self, external: External, token: str | None, rules: ProvisioningRules) -> NewIdentity:
         more = await rules.more(external, token) if rules.more is not None and token is not None else {}
         # What the token says was verified for us; userinfo adds to it.
-        claims = {**more, **external.claims}
+        claims = merged_claims(external.claims, more)
         authenticated = Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
         try:
             mapped = await rules.mapper.map(authenticated, schema_id=rules.schema_id)
