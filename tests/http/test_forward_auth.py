@@ -180,6 +180,27 @@ async def test_row_046_no_spelling_of_a_request_gets_past_a_gateway(scene: Scene
         assert told(answer) == {}
 
 
+async def test_row_046_the_store_is_not_the_visitors_to_choose(opening: Opening, sqlite_dsn: str) -> None:
+    stores = [{"id": "kettle"}, {"id": "fruit", "hosts": ["fruit.test"]}]
+    async with opening(sqlite_dsn, stores=stores, default_store="kettle") as scene:
+        app = await scene.native(connector="kettle")
+        token = (await sign_up(app, new_address()))["session_token"]
+        del app.headers["connector"]
+        for path, headers, status in [
+            ("/forward-auth", {}, 200),
+            ("/forward-auth?store=kettle", {}, 200),
+            ("/forward-auth?store=kettle", {"host": "fruit.test"}, 200),
+            ("/forward-auth", {"host": "fruit.test"}, 401),
+            ("/forward-auth/orders?store=kettle", {"host": "fruit.test"}, 401),
+            ("/forward-auth", {"host": "fruit.test", "connector": "kettle"}, 401),
+            ("/forward-auth?store=fruit", {"connector": "kettle"}, 401),
+            ("/forward-auth?store=unknown", {}, 401),
+            ("/forward-auth/orders?store=unknown", {"connector": "unknown"}, 200),
+        ]:
+            answer = await app.get(path, headers={"x-session-token": token, **headers})
+            assert answer.status_code == status, (path, headers)
+
+
 async def test_a_name_that_no_header_can_carry_is_encoded(scene: Scene) -> None:
     app = await scene.native()
     signed_up = await sign_up(app, "zoë@exämple.org")

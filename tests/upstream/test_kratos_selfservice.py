@@ -108,6 +108,15 @@ async def test_other_stores_have_flows_of_their_own(scene: InFront) -> None:
     assert await scene.remote.rows("identities") == []
 
 
+async def test_the_server_is_not_told_which_of_our_stores_it_is(scene: InFront) -> None:
+    """It has stores of its own, if any, and would refuse ours as unknown."""
+    app = await scene.shop.native()
+    for query in ("?store=default", "?store=default&refresh=true", "?refresh=true&store=default&tenant="):
+        opened = await app.get(f"/self-service/login/api{query}")
+        assert opened.status_code == 200, opened.text
+        assert opened.json()["request_url"].endswith("?refresh=true" if "refresh" in query else "/api")
+
+
 async def test_a_token_of_ours_is_not_sent_there(scene: InFront) -> None:
     app, kettle = await scene.shop.native(), await scene.shop.native(**KETTLE)
     token = (await sign_up(kettle, new_address()))["session_token"]

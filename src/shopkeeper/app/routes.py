@@ -248,7 +248,7 @@ def build_public(
             metrics=metrics,
             impersonations=impersonations,
         )
-    gateways = _forward_auth(infrastructure, accounts, authenticator)
+    gateways = _forward_auth(infrastructure, accounts, commerce, authenticator)
     asking = _introspection(infrastructure, accounts, commerce, introspection, metrics)
     server_paths = SessionServerPaths(
         accounts.session_servers.servers,
@@ -307,12 +307,14 @@ def build_public(
 
 
 def _forward_auth(
-    infrastructure: Infrastructure, accounts: Accounts, authenticator: RequestAuthenticator
+    infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce, authenticator: RequestAuthenticator
 ) -> Mapping[str, ForwardAuth]:
     """Return what answers gateways, by path."""
     return {
         path: ForwardAuth(
             authenticator=authenticator,
+            stores=commerce.stores,
+            store_headers=(infrastructure.settings.store_header, infrastructure.settings.tenant_header),
             tokenizer=accounts.tokenizer,
             login_url=f"{infrastructure.base_url}/self-service/login/browser",
             returns=build_return_addresses(infrastructure).allowed,

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
+from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import StoreUnknown, Unauthenticated
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
@@ -42,6 +43,7 @@ class ForwardAuth:
     """Answers gateways. It is called as a plain ASGI app, for every method.
 
     Args:
+        store_headers: the headers that name a store or a tenant, which are the visitor's here.
         tokenizer: makes the JSON Web Token that `tokenize_as` asks for, sent as `Authorization`.
         login_url: the address that begins a sign-in.
         returns: returns an address that a sign-in may return to, or None where it may not.
@@ -52,13 +54,16 @@ class ForwardAuth:
         self,
         *,
         authenticator: RequestAuthenticator,
+        stores: Stores,
+        store_headers: Sequence[str],
         tokenizer: SessionTokenizer,
         login_url: str,
         returns: Callable[[str | None], str | None],
         clock: Clock,
         optional: bool = False,
     ) -> None:
-        self._authenticator = authenticator
+        self._authenticator, self._stores = authenticator, stores
+        self._store_headers = frozenset(name.lower().encode() for name in store_headers)
         self._tokenizer = tokenizer
         self._login_url = login_url
         self._returns = returns
@@ -76,11 +81,9 @@ class ForwardAuth:
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope) -> ASGIApp:
-        try:
-            cached = await self._authenticator.session_in(scope)
-        except StoreUnknown:
-            cached = None
+        # What is appended to the gateway's own address is the visitor's.
         options = QueryParams(scope["query_string"] if scope["path"] == self._path else b"")
+        cached = await self._session(scope, options)
         if cached is not None and cached.whoami.status == OK:
             return await self._allowed(cached, options)
         if cached is not None and cached.whoami.refusal is not None:
@@ -90,6 +93,19 @@ class ForwardAuth:
         if options.get("redirect") == _LOGIN and _shows_page(scope):
             return self._to_login(scope)
         return self._refusals[self._language(scope)]
+
+    async def _session(self, scope: Scope, options: QueryParams) -> CachedSession | None:
+        """Return the session of a request, if it counts in the gateway's store: the one that its address names, else
+        that of the host, else the default. A visitor's query and headers name none."""
+        try:
+            host = Headers(scope=scope).get("host")
+            store = self._stores.choose(name=options.get(STORE), tenant=options.get(TENANT), host=host)
+        except StoreUnknown:
+            return None
+        name, _, tenant = store.id.partition("@")
+        headers = [header for header in scope["headers"] if header[0] not in self._store_headers]
+        query = urlencode({STORE: name, **({TENANT: tenant} if tenant else {})}).encode()
+        return await self._authenticator.session_in({**scope, "headers": headers, "query_string": query})
 
     async def _allowed(self, cached: CachedSession, options: QueryParams) -> ASGIApp:
         session, headers = cached.session, [*_about(cached.session)]

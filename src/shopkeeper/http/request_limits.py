@@ -5,13 +5,14 @@ The limits of one body stand where it is read (`requests.read_body`); those of c
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import AddressTooLong, BodyIncomplete, Busy, HeadersTooLarge, RequestTimeout
+from shopkeeper.errors import AddressTooLong, BodyIncomplete, Busy, HeadersTooLarge, NotFound, RequestTimeout
 from shopkeeper.http.responses import in_each_language, language_in
 
 BODY_WITHIN: Final = 30.0
@@ -101,8 +102,14 @@ class _Arriving:
             self.counted += more
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that no path has. The pattern of a route ends with `$`, before which a line break may stand: routes, and
+what guards them by the path, would differ."""
+
+
 class HeadLimits:
-    """Refuses a query that is too long and headers that are too large, before anything parses them.
+    """Refuses a path with control characters, a query that is too long and headers that are too large, before anything
+    parses them.
 
     Args:
         longest_query: bytes of the query.
@@ -111,12 +118,15 @@ class HeadLimits:
     def __init__(self, app: ASGIApp, *, clock: Clock, longest_query: int = LONGEST_QUERY) -> None:
         self._app = app
         self._longest_query = longest_query
+        self._not_found = in_each_language(NotFound(), clock=clock)
         self._long_query = in_each_language(AddressTooLong(), clock=clock)
         self._large_headers = in_each_language(HeadersTooLarge(), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
-        if len(scope.get("query_string", b"")) > self._longest_query:
+        if _CONTROL.search(scope.get("path", "")):
+            answer = self._not_found[language_in(scope)]
+        elif len(scope.get("query_string", b"")) > self._longest_query:
             answer = self._long_query[language_in(scope)]
         elif scope["type"] == "http" and _size_of(scope["headers"]) > LARGEST_HEADERS:
             answer = self._large_headers[language_in(scope)]

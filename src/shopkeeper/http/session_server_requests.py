@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
+from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import BadRequest
 from shopkeeper.http.cookies import Cookies
 from shopkeeper.http.origins import origin_of
@@ -35,11 +37,12 @@ def is_server_path(path: str) -> bool:
 
 
 def server_url(server: SessionServer, request: Request) -> str:
-    """Return the address at the session server. Raises `BadRequest` where the query has other characters than
-    addresses have."""
-    query = request.scope["query_string"].decode("latin-1")
-    if not _QUERY.fullmatch(query):
+    """Return the address at the session server, without what names a store of ours. Raises `BadRequest` where the query
+    has other characters than addresses have."""
+    whole = request.scope["query_string"].decode("latin-1")
+    if not _QUERY.fullmatch(whole):
         raise BadRequest("The query has characters that must be encoded in an address.")
+    query = "&".join(pair for pair in whole.split("&") if unquote_plus(pair.partition("=")[0]) not in {STORE, TENANT})
     return f"{server.public_url}{request.scope['path']}" + (f"?{query}" if query else "")
 
 
