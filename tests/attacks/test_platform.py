@@ -239,6 +239,7 @@ class TestMarkup:
 
 OPEN, SESSION, VISIT, FORM, NOT_BUILT = "open", "session", "visit", "form", "not built"
 OWN_FORM = "a customer's form"
+CLIENT = "an OAuth client"
 # Every route of the public port, and what it requires. A new route fails this test until it is added here.
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/login/api"): OPEN,
@@ -307,6 +308,10 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/health/alive"): OPEN,
     ("GET", "/health/ready"): OPEN,
     ("GET", "/.well-known/change-password"): OPEN,
+    ("GET", "/.well-known/jwks.json"): OPEN,
+    ("GET", "/.well-known/oauth-authorization-server"): OPEN,
+    ("POST", "/oauth2/token"): CLIENT,
+    ("POST", "/oauth2/revoke"): CLIENT,
     ("GET", "/.well-known/ory/webauthn.js"): NOT_BUILT,
     ("GET", "/self-service/login"): NOT_BUILT,
     ("GET", "/self-service/registration"): NOT_BUILT,
@@ -322,6 +327,7 @@ EXPECTED = {
         VISIT: {"UNAUTHENTICATED"},
         FORM: {400, 403, 404, 405},
         OWN_FORM: {401},
+        CLIENT: {401},
     },
     "a guest": {
         OPEN: {200, 204, 303, 404},
@@ -329,6 +335,7 @@ EXPECTED = {
         VISIT: {"data"},
         FORM: {400, 403, 404, 405},
         OWN_FORM: {401},
+        CLIENT: {401},
     },
     "a customer": {
         OPEN: {200, 303, 400, 403, 404},
@@ -336,6 +343,7 @@ EXPECTED = {
         VISIT: {"data"},
         FORM: {400, 403, 404, 405},
         OWN_FORM: {400, 404},
+        CLIENT: {401},
     },
 }
 
@@ -353,7 +361,7 @@ class TestEveryRoute:
             headers = await _headers(await scene.native(), role, email)
             app.cookies.clear()
             filled = re.sub(r"\{[^}]+\}", str(uuid4()), path)
-            answer = await app.request(method, filled, json=_body(path) if method != "GET" else None, headers=headers)
+            answer = await app.request(method, filled, **_body(method, path), headers=headers)
             found = _graphql_outcome(answer) if (method, path) == ("POST", "/graphql") else answer.status_code
             assert found in EXPECTED[role].get(asks, {501}), (method, path, answer.text[:200])
             if asks == SESSION and found == 303:
@@ -694,8 +702,12 @@ async def _headers(app: Any, role: str, email: str) -> dict[str, str]:
     return {"authorization": f"Bearer {(await visit(app))['authorization']}"} if role == "a guest" else {}
 
 
-def _body(path: str) -> dict[str, Any]:
-    return {"query": "{ getCart { id } }"} if path == "/graphql" else {}
+def _body(method: str, path: str) -> dict[str, Any]:
+    if PUBLIC[method, path] == CLIENT:
+        return {"data": {"grant_type": "client_credentials", "token": "of a customer"}}
+    if method == "GET":
+        return {}
+    return {"json": {"query": "{ getCart { id } }"} if path == "/graphql" else {}}
 
 
 def _graphql_outcome(answer: Any) -> str:
