@@ -80,6 +80,7 @@ MOST_ON_SQLITE: Mapping[str, int] = {
     "registration with a code: the code is asked for": 6,
     "registration with a code: the code is given": 15,
     "registration with a password": 17,
+    "settings: a password": 11,
     "settings: an address": 22,
 }
 """The rows of an identity are one statement for each table there (`storage/row_changes.py`), without a round trip."""
