@@ -17,11 +17,16 @@ SHOWN_PUBLIC = "http://127.0.0.1:4433"
 SHOWN_ADMIN = "http://127.0.0.1:4434"
 SERVICES = Path(__file__).resolve().parents[2] / "docs" / "howto" / "tokens-for-services.yml"
 """The configuration of the pages about services; it changes nothing for the others."""
+STOCK_KEY = "t5Yh8Kq1Xn4Mv7Wz2Lr6Pd9Cb3Fj0SgXy"
+"""Of a service that asks about its tokens, in the tests of the middleware."""
 ENVIRON = {
     "TOKEN_REFRESH_ENABLED": "true",
     # docs/howto/commercetools-introspection.md
     "INTROSPECTION_CALLERS": json.dumps(
-        [{"id": "commercetools", "authorization": ["Bearer 0f6c1e7d52b94a38c7d1e90b5a64f283"]}]
+        [
+            {"id": "commercetools", "authorization": ["Bearer 0f6c1e7d52b94a38c7d1e90b5a64f283"]},
+            {"id": "stock", "keys": [STOCK_KEY]},
+        ]
     ),
     "TOKENS_SCOPE_RULES": json.dumps(
         [

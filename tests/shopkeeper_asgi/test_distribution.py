@@ -40,9 +40,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(packages)
     (metadata,) = packages.glob("*.dist-info")
-    # Copied from this environment, which the registry's hashes were checked for, so that no network is needed.
+    # Taken from this environment, which the registry's hashes were checked for, so that no network is needed.
     for needed in sorted(closure(Distribution.at(metadata), set())):
-        copy(distribution(needed), packages)
+        link(distribution(needed), packages)
     return folder / "bin" / "python"
 
 
@@ -56,12 +56,9 @@ def closure(of: Distribution, found: set[str]) -> set[str]:
     return found
 
 
-def copy(installed: Distribution, packages: Path) -> None:
-    for file in installed.files or []:
-        if ".." not in file.parts and "__pycache__" not in file.parts:
-            target = packages / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(Path(str(installed.locate_file(file))).read_bytes())
+def link(installed: Distribution, packages: Path) -> None:
+    for name in {file.parts[0] for file in installed.files or []} - {"..", "__pycache__"}:
+        (packages / name).symlink_to(str(installed.locate_file(name)))
 
 
 def run(python: Path, script: str) -> str:

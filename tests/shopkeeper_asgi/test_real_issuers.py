@@ -1,31 +1,22 @@
 """Tokens of real issuers: this server's access tokens, and those of an OpenID provider from another author."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import httpx2
 import pytest
 
 from shopkeeper_asgi import Authenticator, Introspect, ProviderUnavailable, TokenInvalid, User, jwks
 from shopkeeper_asgi.jwt import Jwt
-from tests.conftest import Run
+from tests.docs.conftest import STOCK_KEY
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIDProvider
-from tests.services.shopkeeper_server import Commerce, start_shopkeeper
-from tests.shopkeeper_asgi.conftest import Customer, Make, register
+from tests.services.shopkeeper_server import Commerce
+from tests.shopkeeper_asgi.conftest import Customer, Make
 
 API = "https://api.shop.example"
 OPAQUE = f"{API}/opaque"
-SECRET, KEY = "q8Wm3Zx6Rt1Lp5Vk9Nc2Bf7Hd4Jy0GsTu", "t5Yh8Kq1Xn4Mv7Wz2Lr6Pd9Cb3Fj0SgXy"
+STOCK = "stock"
+CLIENT = ("orders", "fec4125882aaf92b5105eb597652604e21aa602ae0bfa85107e81698edab4224")
+"""As in docs/howto/tokens-for-services.md."""
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 SESSION_TOKEN = "urn:shopkeeper:params:oauth:token-type:session_token"
-SETTINGS: dict[str, Any] = {
-    "tokens": {
-        "clients": [{"id": "app", "secrets": [SECRET], "grants": ["token_exchange"], "audiences": [API]}],
-    },
-    "introspection": {"callers": [{"id": "api", "keys": [KEY], "audiences": [API]}]},
-}
 
 
 async def user(authenticator: Authenticator, token: str) -> User:
@@ -34,55 +25,44 @@ async def user(authenticator: Authenticator, token: str) -> User:
     return found
 
 
-@pytest.fixture(scope="module")
-def server(run: Run) -> Iterator[Commerce]:
-    """A demo shop at which an app may exchange sessions, and an API may introspect."""
-    folder = Path(tempfile.mkdtemp(prefix="issuer-", dir=run.folder))
-    server = start_shopkeeper(folder, owner=run.owner, config=SETTINGS, demo=True)
-    yield server
-    server.stop()
-
-
 class TestThisServer:
     @pytest.fixture
-    def customer(self, server: Commerce) -> Customer:
-        return register(server)
-
-    @pytest.fixture
-    def token(self, server: Commerce, customer: Customer) -> str:
-        """An access token of the customer for the API."""
+    def token(self, shop: Commerce, customer: Customer) -> str:
+        """An access token of the customer for a service."""
         asked = {"grant_type": EXCHANGE, "subject_token": customer.token, "subject_token_type": SESSION_TOKEN}
-        done = httpx2.post(f"{server.public}/oauth2/token", data={**asked, "audience": API}, auth=("app", SECRET))
+        done = httpx2.post(f"{shop.public}/oauth2/token", data={**asked, "audience": STOCK}, auth=CLIENT)
         assert done.status_code == 200, done.text
         return str(done.json()["access_token"])
 
     async def test_its_access_token_is_verified_by_its_published_keys(
-        self, server: Commerce, customer: Customer, token: str, make: Make
+        self, shop: Commerce, customer: Customer, token: str, make: Make
     ) -> None:
         headers = {"x-session-token": customer.token}
-        identity = httpx2.get(f"{server.public}/sessions/whoami", headers=headers).json()["identity"]
-        found = await user(make(Jwt(issuer=f"{server.public}", audience=API)), token)
+        identity = httpx2.get(f"{shop.public}/sessions/whoami", headers=headers).json()["identity"]
+        found = await user(make(Jwt(issuer=shop.public, audience=STOCK)), token)
         assert found.id == identity["id"]
         with pytest.raises(TokenInvalid, match="another audience"):
-            await user(make(Jwt(issuer=f"{server.public}", audience="https://other.example")), token)
+            await user(make(Jwt(issuer=shop.public, audience="https://other.example")), token)
 
     async def test_its_introspection_endpoint_knows_when_the_session_has_ended(
-        self, server: Commerce, customer: Customer, token: str, make: Make
+        self, shop: Commerce, customer: Customer, token: str, make: Make
     ) -> None:
-        asking = make(Introspect(url=f"{server.public}/oauth2/introspect", bearer=KEY, audience=API, cache_seconds=0))
+        asking = make(
+            Introspect(url=f"{shop.public}/oauth2/introspect", bearer=STOCK_KEY, audience=STOCK, cache_seconds=0)
+        )
         assert (await user(asking, token)).id
         left = httpx2.request(
-            "DELETE", f"{server.public}/self-service/logout/api", json={"session_token": customer.token}
+            "DELETE", f"{shop.public}/self-service/logout/api", json={"session_token": customer.token}
         )
         assert left.status_code == 204
         with pytest.raises(TokenInvalid):
             await user(asking, token)
 
     async def test_a_caller_that_it_does_not_know_is_the_application_s_mistake(
-        self, server: Commerce, token: str, make: Make
+        self, shop: Commerce, token: str, make: Make
     ) -> None:
         with pytest.raises(ProviderUnavailable):
-            await user(make(Introspect(url=f"{server.public}/oauth2/introspect", bearer="unknown")), token)
+            await user(make(Introspect(url=f"{shop.public}/oauth2/introspect", bearer="unknown")), token)
 
 
 class TestAnOpenIDProvider:
