@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.services.shopkeeper_server import Commerce
 
@@ -50,9 +51,11 @@ def closure(of: Distribution, found: set[str]) -> set[str]:
     """Return the names of what a distribution needs without extras, and of what that needs."""
     for line in of.requires or []:
         needed = Requirement(line)
-        if needed.name not in found and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
-            found.add(needed.name)
-            closure(distribution(needed.name), found)
+        if (name := canonicalize_name(needed.name)) not in found and (
+            needed.marker is None or needed.marker.evaluate({"extra": ""})
+        ):
+            found.add(name)
+            closure(distribution(name), found)
     return found
 
 
