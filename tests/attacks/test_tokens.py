@@ -167,6 +167,7 @@ class TestCode:
             "identity/selectors.py: table.account_digest == digest",
             "identity/address_changes.py: _password_digest(before) != change.password_digest",
             "app/oauth.py: method == PASSWORD",
+            "http/introspection.py: fields[0][0] == TOKEN",
             "http/introspection.py: name == TOKEN",
             "http/session_server_cookies.py: remote.token_prefix == self._own_prefix",
             "oauth/access_token_source.py: str(cached.session.identity.id) != token.subject",

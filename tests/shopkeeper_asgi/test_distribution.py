@@ -51,9 +51,8 @@ def closure(of: Distribution, found: set[str]) -> set[str]:
     """Return the names of what a distribution needs without extras, and of what that needs."""
     for line in of.requires or []:
         needed = Requirement(line)
-        if (name := canonicalize_name(needed.name)) not in found and (
-            needed.marker is None or needed.marker.evaluate({"extra": ""})
-        ):
+        name = canonicalize_name(needed.name)
+        if name not in found and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
             found.add(name)
             closure(distribution(name), found)
     return found
