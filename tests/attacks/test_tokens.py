@@ -166,7 +166,7 @@ class TestCode:
             "http/cookies.py: _encode(token) == cookie",
             "identity/selectors.py: table.account_digest == digest",
             "identity/address_changes.py: _password_digest(before) != change.password_digest",
-            "app/oauth.py: method == PASSWORD",
+            "app/authentication_gate.py: method == PASSWORD",
             "http/introspection.py: fields[0][0] == TOKEN",
             "http/introspection.py: name == TOKEN",
             "http/session_server_cookies.py: remote.token_prefix == self._own_prefix",
