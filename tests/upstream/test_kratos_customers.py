@@ -234,6 +234,14 @@ class TestSigningIn:
         assert (await app.post("/signout", json={}, headers={"authorization": f"Bearer {theirs}"})).status_code == 200
         assert await me(app, authorization=f"Bearer {theirs}") == "UNAUTHENTICATED"
 
+    async def test_the_published_client_sends_a_user_s_id_and_an_empty_password_beside_it(self, scene: InFront) -> None:
+        app = await scene.shop.native()
+        theirs = await sign_up(app, email := new_address())
+        hint = {"token": theirs["session_token"]}
+        given = await visit(app, username=theirs["identity"]["id"], password="", authHint=hint)
+        known = await app.get("/sessions/whoami", headers={"x-session-token": given["authorization"]})
+        assert known.json()["identity"]["traits"]["email"] == email
+
     async def test_what_is_no_token_of_the_server_signs_nobody_in(self, scene: InFront) -> None:
         app = await scene.shop.native()
         unknown = await app.post("/signin", json={"authHint": {"token": "shk_st_unknown"}})

@@ -71,11 +71,11 @@ class Storefront:
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
         require_sign_in_fields(fields)
-        if fields.get("username") is not None:
-            return self._answer(request, await self._with_credentials(request, fields), principal_changes=True)
         token = token_of(fields)
         if token is not None:
             return self._answer(request, await self._with_token(request, fields, token), principal_changes=True)
+        if fields.get("username") is not None:
+            return self._answer(request, await self._with_credentials(request, fields), principal_changes=True)
         if fields.get("type") == "refresh":
             return self._answer(request, await self._refresh(request))
         return self._answer(request, await self._anonymous(request))

@@ -43,7 +43,7 @@ def require_sign_in_fields(fields: Mapping[str, Any]) -> None:
     if fields.get("password") is not None and fields.get("username") is None:
         raise InvalidInput("The field 'username' is missing beside 'password'.", topic="sign_in_fields")
     hint_of(fields)
-    if token_of(fields) is not None and fields.get("username") is not None:
+    if token_of(fields) is not None and fields.get("password"):
         raise InvalidInput("Sign in with 'username' and 'password' or with 'authHint.token', and not with both.")
 
 
@@ -56,7 +56,10 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
 
 
 def token_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the token of another server's session to sign in with, None where there is none."""
+    """Return the token of another server's session to sign in with, None where there is none.
+
+    The published client sends a user's id as `username` and an empty `password` beside it; the token alone counts.
+    """
     return (fields.get("authHint") or {}).get("token") or None
 
 
