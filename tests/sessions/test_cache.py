@@ -77,8 +77,8 @@ def resolved(identity: Identity | None = None) -> CachedSession:
     )
 
 
-SIZE = memory_of(resolved(), most=1_000_000) + 20
-"""Bytes of one session, and a few for a longer name."""
+SIZE = memory_of(resolved(), most=1_000_000) + 200
+"""Bytes of one session, and a few for longer names, and for texts that are encoded meanwhile."""
 
 
 async def listening(cache: Line, clock: StoppedClock, *, entries: int = 3) -> SessionCache:
