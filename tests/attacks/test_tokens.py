@@ -169,7 +169,7 @@ class TestCode:
             "app/authentication_gate.py: method == PASSWORD",
             "http/introspection.py: fields[0][0] == TOKEN",
             "http/introspection.py: name == TOKEN",
-            "http/session_server_cookies.py: remote.token_prefix == self._own_prefix",
+            "http/session_server_cookies.py: server.token_prefix == self._own_prefix",
             "oauth/access_token_source.py: str(cached.session.identity.id) != token.subject",
             "oauth/access_token_source.py: token.subject == token.client_id",
             "oauth/token_exchange.py: kind == ACCESS_TOKEN_TYPE",
