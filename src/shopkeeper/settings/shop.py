@@ -68,13 +68,16 @@ class AnonymousTokens(Section):
 
 
 class RefreshTokens(Section):
-    """Refresh tokens."""
+    """Refresh tokens, of sessions and of the clients of `/oauth2/token`."""
 
     enabled: bool = Field(
         default=False,
-        description="Whether refresh tokens are given; the environment may also say `TOKEN_REFRESH_ENABLED`",
+        description="Whether sessions have refresh tokens; `TOKEN_REFRESH_ENABLED` in the environment says so, too. "
+        "Clients of `/oauth2/token` have them by their grant `refresh_token`",
     )
-    lifespan: Lifespan = Field(default=parse_duration("30d"), description="How long a refresh token can be used")
+    lifespan: Lifespan = Field(
+        default=parse_duration("30d"), description="How long refresh tokens can be used, of sessions and of clients"
+    )
     replay_window: Duration = Field(
         default=parse_duration("10s"), description="How long a used token still answers with its one successor"
     )

@@ -1,6 +1,7 @@
-"""The table of a provider's tokens that were received, so that each has an effect once.
+"""The table of the tokens of others that were received, so that each has an effect once.
 
-Logout tokens, and ID tokens of native apps. Each is kept as a digest, until it would not be accepted any more.
+Logout tokens, ID tokens of native apps, and the assertions by which clients authenticate. Each is kept as a digest,
+until it would not be accepted any more.
 """
 
 from collections.abc import Mapping
