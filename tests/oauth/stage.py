@@ -8,6 +8,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
+from shopkeeper.oauth.client_sessions import ClientSessions
 from shopkeeper.oauth.clients import OAuthClient
 from shopkeeper.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE
 from shopkeeper.oauth.grants import ACCESS_TOKEN_TYPE, SESSION_TOKEN_TYPE, Issued
@@ -111,16 +112,13 @@ def server(
         database, tokens=tokens, revoked=revoked, audit=Audit(clock, key=AUDIT_KEY), clock=clock, lifespan=family
     )
     authentication = authentication_of(database, clock)
-    exchange = TokenExchangeGrant(
-        tokens, source=source, sessions=one.sessions, gate=gate, person_scopes=scopes, families=families
-    )
+    sessions = ClientSessions(one.sessions, gate=gate, person_scopes=scopes)
+    exchange = TokenExchangeGrant(tokens, source=source, sessions=sessions, families=families)
     refresh = RefreshTokenGrant(
         database,
         tokens=tokens,
         families=families,
-        sessions=one.sessions,
-        gate=gate,
-        person_scopes=scopes,
+        sessions=sessions,
         replay_window=WINDOW,
         budget=_budget(clock),
         clock=clock,

@@ -16,8 +16,9 @@ from shopkeeper.oauth import grant_types
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_authentication import METHODS, ClientAuthentication
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
+from shopkeeper.oauth.client_sessions import ClientSessions, PersonScopes
 from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
-from shopkeeper.oauth.grants import Grant, PersonScopes
+from shopkeeper.oauth.grants import Grant
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.oauth.scope_rules import ScopeRules
@@ -80,22 +81,13 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
         lifespan=settings.tokens.refresh.lifespan,
     )
     rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
-    person_scopes = _person_scopes(rules)
-    exchange = TokenExchangeGrant(
-        tokens,
-        source=source,
-        sessions=accounts.sessions,
-        gate=gate,
-        person_scopes=person_scopes,
-        families=families,
-    )
+    sessions = ClientSessions(accounts.sessions, gate=gate, person_scopes=_person_scopes(rules))
+    exchange = TokenExchangeGrant(tokens, source=source, sessions=sessions, families=families)
     refresh = RefreshTokenGrant(
         database,
         tokens=tokens,
         families=families,
-        sessions=accounts.sessions,
-        gate=gate,
-        person_scopes=person_scopes,
+        sessions=sessions,
         replay_window=settings.tokens.refresh.replay_window,
         budget=accounts.throttles["refresh_session"],
         clock=clock,

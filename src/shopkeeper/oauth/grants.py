@@ -1,6 +1,6 @@
 """What a grant gets and gives; the token endpoint does everything that all grants share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -14,9 +14,6 @@ from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens, TokenTooL
 
 ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a kind
 SESSION_TOKEN_TYPE: Final = "urn:shopkeeper:params:oauth:token-type:session_token"  # noqa: S105 - the name of a kind
-
-PersonScopes = Callable[[Session], Sequence[str]]
-"""Returns the scopes that the scope rules give the person of a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,13 @@ import structlog
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, digest, new_id, new_token
 from shopkeeper.oauth import refresh_token_store as store
-from shopkeeper.oauth.clients import OAuthClient
+from shopkeeper.oauth.client_sessions import ClientSessions
 from shopkeeper.oauth.errors import InvalidGrant
 from shopkeeper.oauth.grant_types import REFRESH_TOKEN
 from shopkeeper.oauth.grants import (
     ACCESS_TOKEN_TYPE,
     GrantRequest,
     Issued,
-    PersonScopes,
     SessionGrant,
     issue_for_session,
 )
@@ -31,9 +30,6 @@ from shopkeeper.oauth.refresh_token_store import SessionDeleted, StoredRefreshTo
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.oauth.scopes import asked_scopes, common_scopes, granted_scopes, required
 from shopkeeper.refunds import refunded_when_busy
-from shopkeeper.sessions.authentication_gate import AuthenticationGate
-from shopkeeper.sessions.service import Sessions
-from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle
@@ -118,15 +114,12 @@ class RefreshTokenGrant:
         *,
         tokens: AccessTokens,
         families: RefreshTokenFamilies,
-        sessions: Sessions,
-        gate: AuthenticationGate,
-        person_scopes: PersonScopes,
+        sessions: ClientSessions,
         replay_window: timedelta,
         budget: Throttle,
         clock: Clock,
     ) -> None:
-        self._database, self._tokens, self._families = database, tokens, families
-        self._sessions, self._gate, self._person_scopes = sessions, gate, person_scopes
+        self._database, self._tokens, self._families, self._sessions = database, tokens, families, sessions
         self._replay_window, self._budget, self._clock = replay_window, budget, clock
 
     async def issue(self, request: GrantRequest) -> Issued:
@@ -135,8 +128,12 @@ class RefreshTokenGrant:
         asked = asked_scopes(request.parameters)
         async with refunded_when_busy():
             stored = await self._usable(token, request)
-            session = await self._session(stored, request.client)
-            scope = self._scope(stored, session, request.client, asked)
+            session = await self._sessions.of_id(stored.session_id, request.client)
+            if session is None:
+                raise InvalidGrant(_UNUSABLE)
+            # Of the family's scopes, those that client and person still have.
+            allowed = common_scopes(stored.scope.split(), self._sessions.scopes(session, request.client))
+            scope = granted_scopes(asked, allowed=allowed)
             await self._budget.spend(str(stored.family))
             granted = SessionGrant(session, request.client, stored.audience, scope, lineage=[stored.family])
             # Signed first: where that fails, the client still has a token that was not replaced.
@@ -156,22 +153,6 @@ class RefreshTokenGrant:
             await self._end(stored, request)
             raise InvalidGrant(_UNUSABLE)
         return stored
-
-    async def _session(self, stored: StoredRefreshToken, client: OAuthClient) -> Session:
-        cached = await self._sessions.resolve_by_id(stored.session_id)
-        if cached is None or not self._gate.may_act(cached) or not client.may_serve(cached.session.store):
-            raise InvalidGrant(_UNUSABLE)
-        return cached.session
-
-    def _scope(
-        self, stored: StoredRefreshToken, session: Session, client: OAuthClient, asked: tuple[str, ...] | None
-    ) -> tuple[str, ...]:
-        """Return the scopes of the new access token: of the family's, those that client and person still have.
-
-        Raises `InvalidScope` where another one is asked for.
-        """
-        of_now = common_scopes(client.scopes, self._person_scopes(session))
-        return granted_scopes(asked, allowed=common_scopes(stored.scope.split(), of_now))
 
     async def _renew(self, token: str, stored: StoredRefreshToken) -> str:
         """Return the one successor of a token: a new one, or the newest where it was replaced a moment ago."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.oauth.access_token_source import AccessTokenSource
+from shopkeeper.oauth.client_sessions import ClientSessions
 from shopkeeper.oauth.clients import OAuthClient
 from shopkeeper.oauth.errors import InvalidRequest
 from shopkeeper.oauth.grant_types import REFRESH_TOKEN, TOKEN_EXCHANGE
@@ -17,16 +18,12 @@ from shopkeeper.oauth.grants import (
     SESSION_TOKEN_TYPE,
     GrantRequest,
     Issued,
-    PersonScopes,
     SessionGrant,
     issue_for_session,
 )
 from shopkeeper.oauth.refresh_token_store import SessionDeleted
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies
 from shopkeeper.oauth.scopes import asked_scopes, audience_of, common_scopes, granted_scopes, required
-from shopkeeper.sessions.authentication_gate import AuthenticationGate
-from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.tokens.access_tokens import MOST_LINEAGE, AccessToken, AccessTokens
 
@@ -41,7 +38,7 @@ class TokenExchangeGrant:
     what is issued for it has at most its scopes, does not outlive it, and is revoked with it and its lineage.
 
     Args:
-        person_scopes: the scopes that the rules give the person of a session.
+        sessions: those that something may be issued for.
         families: start refresh tokens, for clients that may refresh.
     """
 
@@ -52,13 +49,10 @@ class TokenExchangeGrant:
         tokens: AccessTokens,
         *,
         source: AccessTokenSource,
-        sessions: Sessions,
-        gate: AuthenticationGate,
-        person_scopes: PersonScopes,
+        sessions: ClientSessions,
         families: RefreshTokenFamilies,
     ) -> None:
-        self._tokens, self._source, self._sessions, self._gate = tokens, source, sessions, gate
-        self._person_scopes, self._families = person_scopes, families
+        self._tokens, self._source, self._sessions, self._families = tokens, source, sessions, families
 
     async def issue(self, request: GrantRequest) -> Issued:
         """See `Grant`. An unusable subject token is an `invalid_request` (section 2.2.2)."""
@@ -71,14 +65,10 @@ class TokenExchangeGrant:
         if len(token) > LONGEST_SUBJECT_TOKEN:
             raise InvalidRequest(_UNUSABLE)
         if kind == SESSION_TOKEN_TYPE:
-            return await self._for_session(request, await self._session(token, request.client))
+            return await self._for_session(request, _required(await self._sessions.of_token(token, request.client)))
         if kind == ACCESS_TOKEN_TYPE:
             return await self._for_access_token(request, await self._access_token(token, request.client))
         raise InvalidRequest(f"subject_token_type must be {SESSION_TOKEN_TYPE} or {ACCESS_TOKEN_TYPE}.")
-
-    async def _session(self, token: str, client: OAuthClient) -> Session:
-        """Return the session of a token. Presenting it here is a use of the session."""
-        return self._usable(await self._sessions.resolve(token), client)
 
     async def _access_token(self, token: str, client: OAuthClient) -> AccessToken:
         if not self._source.recognises(token):
@@ -91,14 +81,8 @@ class TokenExchangeGrant:
             raise InvalidRequest(_UNUSABLE)
         return found
 
-    def _usable(self, cached: CachedSession | None, client: OAuthClient) -> Session:
-        if cached is None or not self._gate.may_act(cached) or not client.may_serve(cached.session.store):
-            raise InvalidRequest(_UNUSABLE)
-        return cached.session
-
     async def _for_session(self, request: GrantRequest, session: Session) -> Issued:
-        allowed = common_scopes(request.client.scopes, self._person_scopes(session))
-        granted = _granted(request, session, allowed=allowed)
+        granted = _granted(request, session, allowed=self._sessions.scopes(session, request.client))
         # Who acts for another gets nothing that can be renewed: the session is never prolonged, either.
         if REFRESH_TOKEN in request.client.grants and session.actor is None:
             try:
@@ -115,12 +99,18 @@ class TokenExchangeGrant:
             raise InvalidRequest("A service asks for a token of its own with grant_type=client_credentials.")
         if len(subject.revoked_by) > MOST_LINEAGE:
             raise InvalidRequest(f"A token is exchanged for another at most {MOST_LINEAGE} times in a row.")
-        session = self._usable(await self._sessions.resolve_by_id(subject.session), request.client)
-        of_now = common_scopes(request.client.scopes, self._person_scopes(session))
+        session = _required(await self._sessions.of_id(subject.session, request.client))
+        of_now = self._sessions.scopes(session, request.client)
         granted = _granted(request, session, allowed=common_scopes(of_now, subject.scope))
         granted = replace(granted, lineage=subject.revoked_by)
         token, said = await issue_for_session(self._tokens, granted, until=subject.expires_at)
         return Issued(token, said, issued_token_type=ACCESS_TOKEN_TYPE)
+
+
+def _required(session: Session | None) -> Session:
+    if session is None:
+        raise InvalidRequest(_UNUSABLE)
+    return session
 
 
 def _granted(request: GrantRequest, session: Session, *, allowed: Sequence[str]) -> SessionGrant:
