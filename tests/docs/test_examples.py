@@ -38,6 +38,7 @@ NOT_RUN: list[str] = [
     "docs/howto/keep-your-identity-provider.md: it starts the provider",
     "docs/howto/keep-your-identity-provider.md: it starts the server",
     "docs/howto/keep-your-identity-provider.md: it needs the provider",
+    "docs/howto/keep-your-identity-provider.md: it needs the provider",
     "docs/howto/keep-your-identity-provider.md: for Auth0",
     "docs/howto/mails.md: it needs a signature",
     "docs/howto/native-apps.md: it needs a token of a provider",

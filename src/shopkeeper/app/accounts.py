@@ -184,7 +184,7 @@ async def build_accounts(
         identities,
         render=render(assurance),
         budgets=budgets_of_refresh,
-        signs_in_elsewhere=bool(social or session_servers.servers),
+        signs_in_elsewhere=bool(social or settings.providers),
         acting=acting,
     )
     listeners.append(sessions.invalidate_identity)

@@ -25,7 +25,7 @@ from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.end_links import EndLinks
-from shopkeeper.signin.from_elsewhere import SessionsFromElsewhere
+from shopkeeper.signin.from_elsewhere import SignInFromElsewhere, SignInTokens
 from shopkeeper.signin.new_devices import KNOWN_FOR, NewDevices
 from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.signin.visit import Visit
@@ -116,11 +116,7 @@ def build_commerce(
         sealed=accounts.sealed,
         refresh_enabled=infrastructure.settings.tokens.refresh.enabled,
         acting=accounts.acting,
-        elsewhere=SessionsFromElsewhere(
-            accounts.session_servers.by_store, accounts.identity_providers.provisioning, bound
-        )
-        if bound is not None
-        else None,
+        elsewhere=_from_elsewhere(infrastructure, accounts, bound),
     )
     guest_lifespan = infrastructure.settings.tokens.anonymous.lifespan
     retention_rules = [
@@ -156,6 +152,22 @@ def _bound(infrastructure: Infrastructure, accounts: Accounts, remembered: Provi
         database=infrastructure.database,
         sessions=accounts.sessions,
         provider_sessions=remembered,
+    )
+
+
+def _from_elsewhere(
+    infrastructure: Infrastructure, accounts: Accounts, bound: BoundSessions | None
+) -> SignInFromElsewhere | None:
+    """Return what signs in by tokens of providers, None where there is none."""
+    providers = accounts.identity_providers
+    if not infrastructure.settings.providers:
+        return None
+    return SignInFromElsewhere(
+        servers=accounts.session_servers.by_store,
+        tokens=[SignInTokens(each.source, outlived=each.section.sessions_outlive_tokens) for each in providers.oidc],
+        provisioning=providers.provisioning,
+        bound=bound,
+        clock=infrastructure.clock,
     )
 
 

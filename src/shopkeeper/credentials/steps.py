@@ -15,6 +15,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -152,6 +153,7 @@ class Proof:
         recovers: whether the account is recovered, after which no former address may undo a change.
         upstream: the provider's session, for social sign-in.
         update: brings the identity up to date with what the provider says.
+        ends_at: when the proof ends, and with it the session that is started; None for a proof that lasts.
     """
 
     identity_id: UUID
@@ -168,6 +170,7 @@ class Proof:
     attempt: LastAttempt | None = None
     upstream: UpstreamSession | None = None
     update: Update | None = None
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
 
 
 def token_of(fields: Mapping[str, Any]) -> str | None:
-    """Return the token of another server's session to sign in with, None where there is none.
+    """Return the token of the store's provider to sign in with, None where there is none.
 
     The published client sends a user's id as `username` and an empty `password` beside it; the token alone counts.
     """

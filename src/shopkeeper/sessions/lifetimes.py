@@ -30,15 +30,18 @@ class Lifetimes:
     idle: timedelta | None = None
     most: int | None = None
 
-    def expiry(self, *, issued_at: datetime, now: datetime, kept: bool | None) -> datetime:
-        """Return when a session ends that is started, extended or refreshed now."""
+    def expiry(
+        self, *, issued_at: datetime, now: datetime, kept: bool | None, ends_by: datetime | None = None
+    ) -> datetime:
+        """Return when a session ends that is started, extended or refreshed now; at `ends_by` at the latest."""
         lifespan = self.kept if kept and self.kept is not None else self.lifespan
-        expires_at = now + lifespan
-        return expires_at if self.absolute is None else min(expires_at, issued_at + self.absolute)
+        ends = [now + lifespan, issued_at + self.absolute if self.absolute is not None else None, ends_by]
+        return min(end for end in ends if end is not None)
 
     def last_moment(self, session: Session) -> datetime:
         """Return when a session ends at the latest; far in the future where nothing limits it."""
-        return datetime.max.replace(tzinfo=UTC) if self.absolute is None else session.issued_at + self.absolute
+        last = datetime.max.replace(tzinfo=UTC) if self.absolute is None else session.issued_at + self.absolute
+        return last if session.ends_by is None else min(last, session.ends_by)
 
     def idle_end(self, *, now: datetime, kept: bool | None) -> datetime | None:
         """Return when a session ends that is used now, and not again; None where it has no such end."""

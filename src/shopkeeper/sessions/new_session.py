@@ -27,10 +27,10 @@ def new_session(
 ) -> Session:
     """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials.
 
-    It ends at `waits_until`, if that is given.
+    It ends at `waits_until`, if that is given, and with its proof.
     """
     now = proof.completed_at
-    expires_at = lifetimes.expiry(issued_at=now, now=now, kept=kept)
+    expires_at = lifetimes.expiry(issued_at=now, now=now, kept=kept, ends_by=proof.ends_at)
     return Session(
         id=session_id or new_id(),
         identity=replace(identity, credentials={}),

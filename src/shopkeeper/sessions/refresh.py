@@ -144,7 +144,10 @@ class SessionRefresh:
 
     def _prolonged(self, session: Session) -> Session:
         now, last = self._clock.now(), session.issued_at + self._tokens.lifespan
-        expires_at = min(self._lifetimes.expiry(issued_at=session.issued_at, now=now, kept=session.kept), last)
+        expires_at = self._lifetimes.expiry(
+            issued_at=session.issued_at, now=now, kept=session.kept, ends_by=session.ends_by
+        )
+        expires_at = min(expires_at, last)
         return replace(
             session,
             expires_at=max(session.expires_at, expires_at),

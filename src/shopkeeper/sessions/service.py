@@ -168,6 +168,7 @@ class Sessions:
         changed_at: datetime | None = None,
         waits_until: datetime | None = None,
         session_id: UUID | None = None,
+        ends_at: datetime | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -181,6 +182,7 @@ class Sessions:
                 is None.
             waits_until: when the session ends unless `hand_over` gives it to its client before.
             session_id: the session's id; a new one where it is None.
+            ends_at: when the proof ends, and the session with it; None for a proof that lasts.
 
         Where the identity has more sessions than it may have now, the oldest ones end.
 
@@ -193,7 +195,7 @@ class Sessions:
             # them, two sign-ins that each replace a session of the other's identity would deadlock, in either order.
             those = rows.of_identity(identity.id) & rows.NOT_REVOKED | rows.with_id(replacing.id)
             await rows.lock_in_order(unit, those)
-        proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
+        proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider, ends_at)
         session = new_session(
             identity,
             proof,
@@ -280,7 +282,7 @@ class Sessions:
                 session,
                 devices=(device_of(client),),
                 expires_at=self._lifetimes.expiry(
-                    issued_at=session.issued_at, now=session.issued_at, kept=session.kept
+                    issued_at=session.issued_at, now=session.issued_at, kept=session.kept, ends_by=session.ends_by
                 ),
                 idle_ends_at=self._lifetimes.idle_end(now=now, kept=session.kept),
             )
@@ -403,7 +405,9 @@ class Sessions:
         session, now = await self.require(unit, session_id), self._clock.now()
         if session.actor is not None or not session.valid_at(now) or not self._due(session, now):
             return session
-        expires_at = self._lifetimes.expiry(issued_at=session.issued_at, now=now, kept=session.kept)
+        expires_at = self._lifetimes.expiry(
+            issued_at=session.issued_at, now=now, kept=session.kept, ends_by=session.ends_by
+        )
         await rows.set_expiry(unit, session_id, expires_at)
         await self._note(unit, "session.extended", session.identity.id, by=by, client=client, session=str(session_id))
         self._announce(unit, session_id)

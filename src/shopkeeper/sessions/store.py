@@ -442,12 +442,15 @@ def _method(stored: dict[str, str]) -> AuthenticationMethod:
         aal=Aal(stored["aal"]),
         completed_at=datetime.fromisoformat(stored["completed_at"]),
         provider=stored.get("provider"),
+        ends_at=datetime.fromisoformat(stored["ends_at"]) if "ends_at" in stored else None,
     )
 
 
 def _stored(proof: AuthenticationMethod) -> dict[str, str]:
     stored = {"method": proof.method, "aal": proof.aal.value, "completed_at": proof.completed_at.isoformat()}
-    return {**stored, "provider": proof.provider} if proof.provider is not None else stored
+    ends_at = proof.ends_at.isoformat() if proof.ends_at is not None else None
+    optional = {"provider": proof.provider, "ends_at": ends_at}
+    return {**stored, **{name: value for name, value in optional.items() if value is not None}}
 
 
 def _to_row(session: Session) -> dict[str, Any]:

@@ -17,13 +17,15 @@ class AuthenticationMethod:
     """One proof that was given for a session.
 
     `method` is what clients read: a credential type such as `password`, or `code_recovery`. `provider` names the
-    identity provider that proved the identity, for example in an `oidc` sign-in.
+    identity provider that proved the identity, for example in an `oidc` sign-in. `ends_at` is when a proof ends that
+    does not last, such as the token of another issuer; None for all others.
     """
 
     method: str
     aal: Aal
     completed_at: datetime
     provider: str | None = None
+    ends_at: datetime | None = None
 
     def renews(self, earlier: "AuthenticationMethod") -> bool:
         """Whether this proof repeats `earlier`: the same method, AAL and provider."""
@@ -87,6 +89,11 @@ class Session:
     def known_locale(self) -> str | None:
         """The language of its person: of this session, else of the identity; None where neither is known."""
         return self.locale or self.identity.locale
+
+    @property
+    def ends_by(self) -> datetime | None:
+        """When it ends at the latest, because one of its proofs ends then; None where none does."""
+        return min((proof.ends_at for proof in self.authentication_methods if proof.ends_at is not None), default=None)
 
     def with_proof(self, proof: AuthenticationMethod) -> "Session":
         """Return the session with a further proof. A repeated proof replaces the earlier one to keep the list short."""

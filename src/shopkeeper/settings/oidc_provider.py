@@ -132,6 +132,11 @@ class OidcProvider(IdentityProviderSection):
         default=parse_duration("10s"),
         description="How long an opaque token counts without asking the provider again; `0` asks each time",
     )
+    sessions_outlive_tokens: bool = Field(
+        default=False,
+        description="Whether a session that `POST /signin` gives for an access token lasts as long as every other, and "
+        "not only until the token ends",
+    )
     sign_in: bool = Field(
         default=False,
         description="Whether customers sign in at it in their browser (code with PKCE), as with a social provider",

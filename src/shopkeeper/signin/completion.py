@@ -212,6 +212,7 @@ class SignInCompletion:
                 amr=proof.amr,
                 provider=proof.provider,
                 upstreams=_upstreams(proof, linked),
+                ends_at=proof.ends_at,
             )
             return replace(started, identity=identity)
 
@@ -257,8 +258,10 @@ class SignInCompletion:
         provider: str | None = None,
         upstreams: Sequence[UpstreamSession] = (),
         changed_at: datetime | None = None,
+        ends_at: datetime | None = None,
     ) -> SignedIn:
-        """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`.
+        """Start a session for an identity that this unit has locked or created; `changed_at` and `ends_at` as in
+        `Sessions.start`.
 
         Where it replaces a session of the same identity, a sign-out at that one's providers ends it.
         """
@@ -281,6 +284,7 @@ class SignInCompletion:
             changed_at=changed_at,
             waits_until=request.waits_until,
             session_id=session_id,
+            ends_at=ends_at,
         )
         await self._remember(unit, started.session, upstreams)
         if request.wished_language is not None and identity.locale is None:

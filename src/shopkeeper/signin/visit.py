@@ -22,7 +22,7 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
 from shopkeeper.signin.completion import SignInCompletion, SignInRequest
-from shopkeeper.signin.from_elsewhere import NOT_FOR_THIS_STORE, SessionsFromElsewhere
+from shopkeeper.signin.from_elsewhere import NOT_FOR_THIS_STORE, SignInFromElsewhere
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.upstream.port import PasswordProvider
@@ -53,7 +53,7 @@ class Visit:
         sealed: SealedTokens,
         refresh_enabled: bool,
         acting: Acting | None = None,
-        elsewhere: SessionsFromElsewhere | None = None,
+        elsewhere: SignInFromElsewhere | None = None,
     ) -> None:
         self._database = database
         self._providers = providers
@@ -119,10 +119,10 @@ class Visit:
         language: str,
         wished_language: str | None = None,
     ) -> Access:
-        """Sign in as `sign_in` does, with the token of a session that the store's session server keeps. The session
-        that is started ends with that one.
+        """Sign in as `sign_in` does, with a token of the store's provider: of a session that it keeps, or an access
+        token. The session that is started ends with that one.
 
-        Raises what `SessionsFromElsewhere.prove` raises.
+        Raises what `SignInFromElsewhere.prove` raises.
         """
         if self._elsewhere is None:
             raise InvalidInput(NOT_FOR_THIS_STORE)
@@ -149,8 +149,9 @@ class Visit:
         if self._elsewhere is None:
             return
         try:
-            for session in sessions:
-                await self._elsewhere.bound.end_there(session)
+            if self._elsewhere.bound is not None:
+                for session in sessions:
+                    await self._elsewhere.bound.end_there(session)
             if token is not None:
                 await self._elsewhere.end(token, store=store.id)
         except UpstreamFailed as failed:
@@ -186,9 +187,10 @@ class Visit:
         if not self._sessions.is_ours(token):
             renewed = self._sealed.renew(token, store=store.id)
             return Access(renewed.text, renewed.visit.expires_at)
-        if self._elsewhere is not None:
+        bound = self._elsewhere.bound if self._elsewhere is not None else None
+        if bound is not None:
             cached = await self._sessions.resolve(token)
-            if cached is not None and not await self._elsewhere.bound.goes_on(cached):
+            if cached is not None and not await bound.goes_on(cached):
                 raise TokenInvalid
         refreshed = await self._sessions.refresh(token, store=store.id, client=client)
         return Access(refreshed.token, refreshed.session.expires_at, refreshed.session)

@@ -70,6 +70,10 @@ class OidcTokens:
             return self._jwts.holds(token) or self._tokens.recognises(token)
         return self._opaque != "refused" and len(token) <= LONGEST_TOKEN and _BEARER.fullmatch(token) is not None
 
+    def takes(self, token: str, store: str) -> bool:
+        """Whether a store takes tokens of this form. No I/O."""
+        return store in self._stores and self.recognises(token)
+
     async def verify(self, token: str, store: str | None) -> External:
         """Return the subject of a token.
 
