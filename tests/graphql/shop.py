@@ -19,7 +19,12 @@ from shopkeeper.app.flows import build_registrar
 from shopkeeper.app.graphql import build_limits
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
 from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.routes import build_authenticator, build_cookie_policy, session_body
+from shopkeeper.app.routes import (
+    build_authenticator,
+    build_cookie_policy,
+    build_sign_out_authenticator,
+    session_body,
+)
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded.demo import Catalogue, read_catalogue
@@ -130,9 +135,8 @@ async def opened(
     infrastructure = build_infrastructure(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
     accounts = await build_accounts(infrastructure, render=session_body(infrastructure))
     shop = build_commerce(infrastructure, accounts)
-    authenticator = build_authenticator(
-        infrastructure, build_token_sources(infrastructure, accounts, build_oauth(infrastructure, accounts)), shop
-    )
+    sources = build_token_sources(infrastructure, accounts, build_oauth(infrastructure, accounts))
+    authenticator = build_authenticator(infrastructure, sources, shop)
     registration = CustomerRegistration(
         registrar=build_registrar(infrastructure, accounts, shop),
         kept=[each.name for each in accounts.schemas.default.fields()],
@@ -152,6 +156,7 @@ async def opened(
         database=infrastructure.database,
         visit=shop.visit,
         authenticator=authenticator,
+        sign_out=build_sign_out_authenticator(infrastructure, sources, shop),
         cookies=build_cookie_policy(infrastructure, shop),
         clock=clock,
     )

@@ -16,7 +16,14 @@ from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, 
 from shopkeeper.app.introspection import build_introspection
 from shopkeeper.app.lasting import Lasting, build_lasting
 from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.routes import build_admin, build_authenticator, build_health, build_public, session_body
+from shopkeeper.app.routes import (
+    build_admin,
+    build_authenticator,
+    build_health,
+    build_public,
+    build_sign_out_authenticator,
+    session_body,
+)
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.commerce.port import HasSampleData
@@ -196,6 +203,7 @@ async def _parts(
         commerce,
         build_authenticator(infrastructure, sources, commerce),
         introspection,
+        sign_out=build_sign_out_authenticator(infrastructure, sources, commerce),
         oauth=oauth,
         bodies=bodies,
         metrics=metrics,

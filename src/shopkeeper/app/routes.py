@@ -33,6 +33,7 @@ from shopkeeper.app.provider_logout import build_backchannel_logout, build_logou
 from shopkeeper.app.server_metadata import build_server_metadata
 from shopkeeper.app.shop_name import shop_name
 from shopkeeper.app.token_sources import TokenSources
+from shopkeeper.client import Client
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.pipeline import Pipeline
@@ -98,11 +99,13 @@ from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.impersonation import Impersonations
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
+from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys
 from shopkeeper.settings import Settings, revision_of
 from shopkeeper.settings.serving import ApiKey
 from shopkeeper.settings.values import parse_duration
 from shopkeeper.storage.cache.port import CacheDown
+from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.outbox import Backlog
 from shopkeeper.storage.sqlite_file import WritableProbe
@@ -128,7 +131,11 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
 
 
 def build_authenticator(
-    infrastructure: Infrastructure, sources: TokenSources, commerce: Commerce
+    infrastructure: Infrastructure,
+    sources: TokenSources,
+    commerce: Commerce,
+    *,
+    kept_as: str = "shopkeeper.credentials",
 ) -> RequestAuthenticator:
     """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions, of visits and of
     identity providers; whoami, self-service and the other routes of sessions accept sessions only."""
@@ -149,6 +156,16 @@ def build_authenticator(
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
         server_cookie=sources.server_cookie,
+        kept_as=kept_as,
+    )
+
+
+def build_sign_out_authenticator(
+    infrastructure: Infrastructure, sources: TokenSources, commerce: Commerce
+) -> RequestAuthenticator:
+    """Build what authenticates requests that only end sessions: they succeed also while a session server is away."""
+    return build_authenticator(
+        infrastructure, sources.for_sign_out, commerce, kept_as="shopkeeper.credentials.sign_out"
     )
 
 
@@ -170,6 +187,7 @@ def build_public(
     authenticator: RequestAuthenticator,
     introspection: Introspection,
     *,
+    sign_out: RequestAuthenticator,
     oauth: OAuth,
     bodies: BodyBudget,
     metrics: Metrics,
@@ -185,13 +203,14 @@ def build_public(
     pipeline = build_pipeline(infrastructure, accounts, commerce, flow_bindings, registrar=registrar)
     cookies, serializers = build_cookie_policy(infrastructure, commerce), Serializers(base_url=infrastructure.base_url)
     hosts = public_hosts(infrastructure.settings)
-    callers = CallerReader(
-        authenticator=authenticator,
+    callers_of = partial(
+        CallerReader,
         cookies=cookies,
         form_origins=form_origins(infrastructure.settings, [binding.shown.ui_url for binding in flow_bindings]),
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
     )
+    callers = callers_of(authenticator=authenticator)
     pages = _pages(
         infrastructure,
         accounts,
@@ -206,6 +225,7 @@ def build_public(
             database=infrastructure.database,
             visit=commerce.visit,
             authenticator=authenticator,
+            sign_out=sign_out,
             cookies=cookies,
             clock=infrastructure.clock,
         ),
@@ -215,6 +235,7 @@ def build_public(
             commerce,
             flow_bindings,
             callers=callers,
+            signing_out=callers_of(authenticator=sign_out),
             cookies=cookies,
             pipeline=pipeline,
             serializers=serializers,
@@ -256,6 +277,7 @@ def build_public(
         form_origins=form_origins(infrastructure.settings, [binding.shown.ui_url for binding in flow_bindings]),
         return_addresses=build_return_addresses(infrastructure),
         own_session=accounts.sessions.resolve,
+        end_own=partial(_end_session, infrastructure.database, accounts.sessions),
         refused_page=pages.refused,
     )
     # The router tries routes in this order, so the most requested ones come first.
@@ -275,7 +297,7 @@ def build_public(
     _require_free(asking, PathLabels(routes, further=[WHOAMI_PATH, GRAPHQL_PATH, *gateways]))
     if impersonations is not None:
         gate = ImpersonationGate(
-            authenticator=authenticator,
+            authenticator=sign_out,  # agents have sessions of ours, and the gate stands in front of sign-outs, too
             page=pages.refused_to_agent,
             shapes={"/signin": lambda request, refusal: client_refusal(refusal, language=SOURCE)},
         )
@@ -304,6 +326,14 @@ def build_public(
         language_of=authenticator.language_of,
         immediate=_immediate(infrastructure, accounts, commerce, hosts=hosts),
     )
+
+
+async def _end_session(database: Database, sessions: Sessions, token: str, client: Client) -> bool:
+    """End the session of a token; return whether the token is or was one of ours."""
+    if not sessions.is_ours(token):
+        return False
+    async with database.unit() as unit:
+        return await sessions.revoke_token(unit, token, client=client)
 
 
 def _forward_auth(
@@ -404,6 +434,7 @@ def _self_service(
     flow_bindings: Sequence[FlowBinding],
     *,
     callers: CallerReader,
+    signing_out: CallerReader,
     cookies: CookiePolicy,
     pipeline: Pipeline,
     serializers: Serializers,
@@ -419,13 +450,14 @@ def _self_service(
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})
 
-    error_page = ErrorPage(
+    error_page_for = partial(
+        ErrorPage,
         database=infrastructure.database,
-        callers=callers,
         clock=infrastructure.clock,
         url=flows.error.ui_url,
         budget=accounts.throttles["error"],
     )
+    error_page = error_page_for(callers=callers)
     responses = OutcomeResponses(
         callers=callers,
         cookies=cookies,
@@ -446,9 +478,9 @@ def _self_service(
     logout_routes = LogoutRoutes(
         database=infrastructure.database,
         logout=build_logout(infrastructure, accounts, commerce),
-        callers=callers,
+        callers=signing_out,
         cookies=cookies,
-        error_page=error_page,
+        error_page=error_page_for(callers=signing_out),
         base_url=serializers.base_url,
         max_body=max_body,
         leaving=leaving.instead_of,

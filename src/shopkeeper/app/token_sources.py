@@ -5,7 +5,7 @@ Introspection asks all of them; other routes take the lists that they need. A ne
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
@@ -50,6 +50,11 @@ class TokenSources:
     def bearers(self) -> Sequence[TokenSource]:
         """The sources of bearer tokens at the storefront and in GraphQL."""
         return self.sessions, self.visits, *self.providers.values()
+
+    @property
+    def for_sign_out(self) -> "TokenSources":
+        """The same, for requests that only end sessions: whether a session server still has them is not asked."""
+        return replace(self, sessions=self.sessions.unasked())
 
 
 def build_token_sources(

@@ -103,7 +103,8 @@ class RequestAuthenticator:
     """Determines the caller of a request, the client, and the store.
 
     `trusted_origins` are the origins whose pages may use our cookies; `own_origin` is the origin of our own pages.
-    `server_cookie` finds the session cookie of a store's session server.
+    `server_cookie` finds the session cookie of a store's session server. `kept_as` names where a request's credentials
+    are kept in its scope: authenticators that resolve tokens in different ways must not share what they found.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class RequestAuthenticator:
         store_header: str,
         tenant_header: str,
         server_cookie: ServerCookieOf | None = None,
+        kept_as: str = _KEPT_AS,
     ) -> None:
         self._stores = stores
         self._resolver = resolver
@@ -126,6 +128,7 @@ class RequestAuthenticator:
         self._trusted_origins = trusted_origins
         self._own_origin = own_origin
         self._server_cookie = server_cookie
+        self._kept_as = kept_as
         self._store_header = store_header.lower().encode()
         self._tenant_header = tenant_header.lower().encode()
         self._read = _READ | {self._store_header, self._tenant_header}
@@ -331,9 +334,9 @@ class RequestAuthenticator:
 
     def _credentials(self, request: HTTPConnection) -> KeptCredentials:
         """Return the credentials of the request: read at the first call, then cached in its scope."""
-        kept: KeptCredentials | None = request.scope.get(_KEPT_AS)
+        kept: KeptCredentials | None = request.scope.get(self._kept_as)
         if kept is None:
-            kept = request.scope[_KEPT_AS] = KeptCredentials(request.scope, read=self._read)
+            kept = request.scope[self._kept_as] = KeptCredentials(request.scope, read=self._read)
         return kept
 
     def _presented(self, credentials: RequestCredentials, *, store: Store | None = None) -> PresentedTokens:

@@ -112,7 +112,7 @@ class LogoutRoutes:
         token = fields.get("session_token")
         if token is not None and not isinstance(token, str):
             raise InvalidInput("The field 'session_token' must be a text.")
+        caller = await self._callers.of(request)
         async with self._database.unit() as unit:
-            caller = await self._callers.of(request)
             await self._logout.native(unit, caller, session_token=token or "")
         return empty_response()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shopkeeper.client import Client
 from shopkeeper.errors import (
     BrowserLocationChangeRequired,
     CsrfViolation,
@@ -50,6 +51,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _SENDS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _FLOWS: Final = "/self-service/"
 _LOGOUT: Final = "/self-service/logout"
+_LOGOUT_BY_TOKEN: Final = f"{_LOGOUT}/api"
 _CALLBACKS: Final = "/self-service/methods/"
 """Providers send browsers back here by a form of their own page (`response_mode=form_post`)."""
 _MAY_SEND: Final = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE, Sender.USER, Sender.PROGRAM})
@@ -59,6 +61,8 @@ _RETURNS: Final = ("return_to", "after_verification_return_to")
 Mode = Literal["redirect", "proxy", "off"]
 IsOwn = Callable[[str], Awaitable[Any]]
 """Returns the session of ours that a token has, or None."""
+EndOwn = Callable[[str, Client], Awaitable[bool]]
+"""Ends the session of ours that a token has or had; returns whether there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class SessionServerPaths:
         form_origins: the origins whose pages may send forms.
         return_addresses: which return addresses a caller may ask for.
         own_session: finds sessions of ours, whose tokens are sent nowhere.
+        end_own: ends them, for apps that sign out by their token.
         refused_page: renders refusals for browsers.
     """
 
@@ -91,13 +96,14 @@ class SessionServerPaths:
         form_origins: Origins,
         return_addresses: ReturnAddresses,
         own_session: IsOwn,
+        end_own: EndOwn,
         refused_page: RefusedPage,
     ) -> None:
         self._servers = servers
         self._authenticator = authenticator
         self._form_origins = form_origins
         self._return_addresses = return_addresses
-        self._own_session = own_session
+        self._own_session, self._end_own = own_session, end_own
         self._refused_page = refused_page
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -141,8 +147,11 @@ class SessionServerPaths:
             raise MethodNotAllowed
         for name in _RETURNS:
             self._return_addresses.check(request.query_params.get(name))
+        body = await read_body(request, limit=LARGEST_BODY)
+        if await self._ends_own(request, body):
+            return empty_response()
         if server.mode == "proxy":
-            return await self._pass_on(request, server)
+            return await self._pass_on(request, server, body)
         if server.mode == "redirect" and request.method == "GET" and _opens_browser(request):
             url = server_url(server.sessions.server, request)
             if prefers_json(request.headers):
@@ -150,7 +159,14 @@ class SessionServerPaths:
             return redirect(url)
         raise FlowDisabled("This store's customers sign in, and manage their accounts, at another server.")
 
-    async def _pass_on(self, request: Request, server: ProxiedServer) -> Response:
+    async def _ends_own(self, request: Request, body: bytes) -> bool:
+        """End a session of ours by its token, whatever the session server's paths do: it would not know the token."""
+        if (request.method, request.scope["path"]) != ("DELETE", _LOGOUT_BY_TOKEN):
+            return False
+        token = _token_in(body)
+        return token is not None and await self._end_own(token, self._authenticator.client_of(request))
+
+    async def _pass_on(self, request: Request, server: ProxiedServer, body: bytes) -> Response:
         path = request.scope["path"]
         if request.method == "HEAD" and path.startswith(_FLOWS):
             return empty_response(200)  # what looks ahead spends no link
@@ -163,7 +179,6 @@ class SessionServerPaths:
             and sender not in _MAY_SEND
         ):
             raise CsrfViolation("The request was sent by a page of another site.")
-        body = await read_body(request, limit=LARGEST_BODY)
         headers = server_headers(
             request,
             server.sessions.server,
@@ -239,7 +254,7 @@ class _Ending:
         path = request.scope["path"]
         if request.method not in _SENDS and not (path == _LOGOUT and "token" in request.query_params):
             return cls(sessions, credentials, None, None, ends=False)
-        token = _token_in(body) if path == f"{_LOGOUT}/api" else None
+        token = _token_in(body) if path == _LOGOUT_BY_TOKEN else None
         cookie = credentials.session_cookie(sessions.server)
         external = None
         with contextlib.suppress(Refusal):  # it ends nothing then, or what it ends is not known here

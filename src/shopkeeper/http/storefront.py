@@ -33,7 +33,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Storefront:
-    """The routes for signing in and out from a storefront."""
+    """The routes for signing in and out from a storefront.
+
+    Args:
+        sign_out: authenticates requests that sign out, also while a session server is away.
+    """
 
     def __init__(
         self,
@@ -41,12 +45,14 @@ class Storefront:
         database: Database,
         visit: Visit,
         authenticator: RequestAuthenticator,
+        sign_out: RequestAuthenticator,
         cookies: CookiePolicy,
         clock: Clock,
     ) -> None:
         self._database = database
         self._visit = visit
         self._authenticator = authenticator
+        self._leaving = sign_out
         self._cookies = cookies
         self._clock = clock
 
@@ -125,9 +131,9 @@ class Storefront:
 
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)  # none has a meaning, and an unknown one must not leave anybody signed in
-        store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
+        store, visitor = self._leaving.store_of(request), await self._leaving.principal_signing_in(request)
         sessions = await self._sessions_to_end(request, visitor)
-        elsewhere = await self._authenticator.token_to_refresh(request) if _shows_token_of_another(visitor) else None
+        elsewhere = await self._leaving.token_to_refresh(request) if _shows_token_of_another(visitor) else None
         await self._visit.sign_out_elsewhere(store=store, sessions=sessions, token=elsewhere)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(
@@ -140,10 +146,10 @@ class Storefront:
         return answer
 
     async def _sessions_to_end(self, request: Request, visitor: Principal) -> Sequence[Session]:
-        former = await self._authenticator.session_to_end(request, visitor)
+        former = await self._leaving.session_to_end(request, visitor)
         if former is None:
             return ()
-        doubles = await self._authenticator.doubles_of(request) if self._authenticator.may_have_cookies(request) else ()
+        doubles = await self._leaving.doubles_of(request) if self._leaving.may_have_cookies(request) else ()
         return [former, *(double for double in doubles if double.identity.id == former.identity.id)]
 
     def _answer(self, request: Request, access: Access, *, principal_changes: bool = False) -> Response:

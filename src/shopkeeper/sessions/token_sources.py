@@ -130,6 +130,10 @@ class SessionTokens:
             raise SessionEnded
         return cached
 
+    def unasked(self) -> "SessionTokens":
+        """Return the source of the same tokens that asks no session server: a sign-out must not depend on one."""
+        return SessionTokens(self._sessions)
+
 
 class VisitTokens:
     """The sealed tokens of anonymous visits.
