@@ -191,7 +191,8 @@ async def test_row_020_a_refresh_that_cannot_be_signed_is_no_use_of_its_token(
     refreshing = {"grant_type": REFRESH, "refresh_token": told["refresh_token"]}
     # A process without the secret that seals the private keys.
     async with opening(sqlite_dsn, **SETTINGS, secrets={"cipher": ["0123456789abcdef" * 2]}) as scene:
-        assert (await ask(scene, refreshing)).status_code == 503
+        answer = await ask(scene, refreshing)
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     clock.advance(minutes=2)
     async with opening(sqlite_dsn, **SETTINGS) as scene:
         refreshed = await ask(scene, refreshing)

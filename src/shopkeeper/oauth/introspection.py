@@ -19,7 +19,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.crypto import digest
 from shopkeeper.errors import SecondFactorRequired, TokenInvalid
-from shopkeeper.oauth.introspection_answers import INACTIVE, Explanation, Scopes, explained
+from shopkeeper.oauth.introspection_answers import INACTIVE, Explanation, Scopes, answer_about
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
 from shopkeeper.oauth.linked_subjects import LinkedSubject, LinkedSubjects
 from shopkeeper.oauth.token_facts import OWN, TokenFacts, facts_of
@@ -118,13 +118,13 @@ class Introspection:
 
     async def explain(self, token: str, caller: IntrospectionCaller, *, store: str | None = None) -> Explanation:
         """Return the same answer, with what it is made of. Raises as `answer` does."""
-        told = Explanation(INACTIVE, refused="No source recognises the form of this token.")
+        explanation = Explanation(INACTIVE, refused="No source recognises the form of this token.")
         for name, source in self._recognised(token, caller, store):
             try:
-                return self._explained(name, await self._known(source, token), caller, store)
+                return self._explanation(name, await self._known(source, token), caller, store)
             except (TokenInvalid, SecondFactorRequired) as invalid:
-                told = Explanation(INACTIVE, name, refused=invalid.sentence)
-        return told
+                explanation = Explanation(INACTIVE, name, refused=invalid.sentence)
+        return explanation
 
     def _recognised(
         self, token: str, caller: IntrospectionCaller, store: str | None
@@ -166,12 +166,13 @@ class Introspection:
         return rendered.introspected if rendered is not None and self._clock.now() < rendered.until else None
 
     def _render(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Introspected:
-        told = self._explained(name, known, caller, store)
-        if not told.active or told.facts is None:
+        explanation = self._explanation(name, known, caller, store)
+        facts = explanation.facts
+        if not explanation.active or facts is None:
             return _INACTIVE
-        introspected = Introspected(active=True, body=_encoder.encode(told.answer), subject=told.facts.subject)
+        introspected = Introspected(active=True, body=_encoder.encode(explanation.answer), subject=facts.subject)
         if not isinstance(known, AnonymousVisit):  # which is another object each time
-            until = min(told.facts.expires_at, self._clock.now() + AS_FRESH_AS)
+            until = min(facts.expires_at, self._clock.now() + AS_FRESH_AS)
             self._keep((caller.id, store, id(known)), _Rendered(introspected, known, until))
         return introspected
 
@@ -186,9 +187,9 @@ class Introspection:
         self._rendered.pop(key, None)
         self._rendered[key] = rendered
 
-    def _explained(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Explanation:
+    def _explanation(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Explanation:
         facts = facts_of(known, own_issuer=self._issuer, gate=self._gate)
-        return explained(
+        return answer_about(
             facts,
             caller,
             source=name,

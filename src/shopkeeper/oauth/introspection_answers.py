@@ -59,7 +59,7 @@ class Explanation:
         return self.answer["active"] is True
 
 
-def explained(
+def answer_about(
     facts: TokenFacts,
     caller: IntrospectionCaller,
     *,
@@ -77,17 +77,7 @@ def explained(
     """
     allowed = caller.fronts_among(fronts)
     store = asked or (allowed[0] if len(allowed) == 1 else None)
-    refused = (
-        facts.insufficient
-        or (None if now < facts.expires_at else "The token has expired.")
-        or (None if allowed else f"The caller may not ask about tokens of {', '.join(fronts)}.")
-        or (
-            None
-            if asked is None or asked in allowed
-            else f"The token does not count in {asked}, or not for the caller."
-        )
-        or caller.hidden(facts)
-    )
+    refused = _why_inactive(facts, now) or _why_elsewhere(fronts, allowed, asked) or caller.hidden(facts)
     if refused is not None:
         return Explanation(INACTIVE, source, facts, store, refused=refused)
     granted = scopes.scopes_for(facts.for_rules(store)) if facts.by_rules else ()
@@ -100,20 +90,33 @@ def explained(
         "sub": facts.subject,
         "iss": facts.issuer,
         "token_type": facts.token_type,
-        **_where_known(facts, caller),
+        **_optional(facts, caller),
     }
     return Explanation(answer, source, facts, store, tuple(granted), tuple(subject))
 
 
-def _where_known(facts: TokenFacts, caller: IntrospectionCaller) -> Mapping[str, Any]:
-    known = {
+def _why_inactive(facts: TokenFacts, now: datetime) -> str | None:
+    return facts.insufficient or (None if now < facts.expires_at else "The token has expired.")
+
+
+def _why_elsewhere(fronts: Sequence[str], allowed: Sequence[str], asked: str | None) -> str | None:
+    if not allowed:
+        return f"The caller may not ask about tokens of {', '.join(fronts)}."
+    if asked is None or asked in allowed:
+        return None
+    return f"The token does not count in {asked}, or not for the caller."
+
+
+def _optional(facts: TokenFacts, caller: IntrospectionCaller) -> Mapping[str, Any]:
+    """Return the members that an answer has only where something is known."""
+    members = {
         "iat": int(facts.issued_at.timestamp()) if facts.issued_at else None,
         "client_id": facts.client_id,
         "aud": facts.audience[0] if len(facts.audience) == 1 else list(facts.audience),
         "username": facts.username if caller.username else None,
         "act": facts.actor,
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: value for name, value in members.items() if value}
 
 
 def _subjects(facts: TokenFacts) -> Sequence[tuple[str, str]]:
