@@ -267,3 +267,40 @@ async def test_row_036_who_must_be_verified_is_refused_as_at_a_sign_in(
         answer = await app.post("/signin", json={"authHint": {"token": token}})
         assert answer.json()["errors"][0]["extensions"]["code"] == "VERIFIED_ADDRESS_REQUIRED"
         assert await scene.shop.rows("sessions") == []
+
+
+class TestSigningOutByCookie:
+    """`POST /signout` with the server's cookie ends the session there."""
+
+    async def test_the_cookie_signs_out_there(self, scene: InFront) -> None:
+        browser = await scene.shop.browser()
+        await browser.sign_up(new_address())
+        assert (await me(browser, **OWN_PAGE))["email"]
+        assert (await browser.post("/signout", json={}, headers=OWN_PAGE)).status_code == 200
+        assert await me(browser, **OWN_PAGE) is None
+        assert [row["revoked_at"] is None for row in await scene.remote.rows("sessions")] == [False]
+
+    async def test_a_page_of_another_site_signs_nobody_out(self, scene: InFront) -> None:
+        browser = await scene.shop.browser()
+        await browser.sign_up(new_address())
+        await browser.post("/signout", json={}, headers=OTHER_PAGE)
+        assert (await me(browser, **OWN_PAGE))["email"]
+
+    async def test_it_is_ended_beside_a_session_of_ours_too(self, scene: InFront) -> None:
+        """Otherwise the browser would go on as the customer of the cookie."""
+        browser, app, email = await scene.shop.browser(), await scene.shop.native(), new_address()
+        await browser.sign_up(email)
+        theirs = (await sign_in(app, email)).json()["session_token"]
+        signed_in = await browser.post("/signin", json={"authHint": {"token": theirs}}, headers=OWN_PAGE)
+        assert signed_in.json()["customer"]["email"] == email
+        assert (await browser.post("/signout", json={}, headers=OWN_PAGE)).status_code == 200
+        assert await me(browser, **OWN_PAGE) is None
+
+    async def test_an_outage_there_does_not_keep_anybody_signed_in_here(self, scene: InFront) -> None:
+        app, email = await scene.shop.native(), new_address()
+        theirs = (await sign_up(app, email))["session_token"]
+        browser = await scene.shop.browser()
+        await browser.post("/signin", json={"authHint": {"token": theirs}}, headers=OWN_PAGE)
+        scene.faults.how = "unavailable"
+        assert (await browser.post("/signout", json={}, headers=OWN_PAGE)).status_code == 200
+        assert await me(browser, **OWN_PAGE) is None

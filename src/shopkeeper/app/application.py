@@ -193,7 +193,7 @@ async def _parts(
     )
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
     bodies, metrics = lasting.bodies, lasting.metrics
-    oauth = build_oauth(infrastructure, accounts)
+    oauth = build_oauth(infrastructure, accounts, commerce.bound)
     sources = build_token_sources(infrastructure, accounts, oauth, commerce.bound)
     introspection = build_introspection(infrastructure, accounts, sources, commerce.stores, scopes=oauth.scope_rules)
     health = build_health(infrastructure, accounts, degraded=lasting.checks)

@@ -31,6 +31,7 @@ from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
 from shopkeeper.sessions.values import Session
 from shopkeeper.settings import Settings
 from shopkeeper.settings.oauth_clients import OAuthClient as ConfiguredClient
+from shopkeeper.signin.bound_sessions import BoundSessions
 from shopkeeper.tokens.access_tokens import AccessTokens
 
 GRANTS: Final = {
@@ -56,15 +57,21 @@ class OAuth:
     scope_rules: ScopeRules
 
 
-def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
-    """Build the endpoints. Raises `ValueError` where a client cannot work."""
+def build_oauth(infrastructure: Infrastructure, accounts: Accounts, bound: BoundSessions | None = None) -> OAuth:
+    """Build the endpoints. `bound` says which sessions have ended with those that they are bound to.
+
+    Raises `ValueError` where a client cannot work.
+    """
     settings, database, clock = infrastructure.settings, infrastructure.database, infrastructure.clock
     clients = {each.id: each for each in _clients(settings)}
     issuer = infrastructure.base_url
     gate = build_gate(infrastructure)
     tokens = AccessTokens(accounts.signing_keys, issuer=issuer, clock=clock, lifespan=settings.tokens.access.lifespan)
     revoked = RevokedTokens(database, sessions=accounts.sessions, clock=clock)
-    source = AccessTokenSource(tokens, revoked=revoked, sessions=accounts.sessions, gate=gate, clients=clients)
+    goes_on = bound.goes_on if bound is not None else None
+    source = AccessTokenSource(
+        tokens, revoked=revoked, sessions=accounts.sessions, gate=gate, clients=clients, goes_on=goes_on
+    )
     authentication = ClientAuthentication(
         {each.id: _credentials(each) for each in settings.tokens.clients},
         audiences=[issuer, f"{issuer}{TOKEN_PATH}"],
@@ -81,7 +88,8 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts) -> OAuth:
         lifespan=settings.tokens.refresh.lifespan,
     )
     rules = build_scope_rules(settings.tokens.scope_rules, build_stores(settings))
-    sessions = ClientSessions(accounts.sessions, gate=gate, person_scopes=_person_scopes(rules))
+    person_scopes = _person_scopes(rules)
+    sessions = ClientSessions(accounts.sessions, gate=gate, person_scopes=person_scopes, goes_on=goes_on)
     exchange = TokenExchangeGrant(tokens, source=source, sessions=sessions, families=families)
     refresh = RefreshTokenGrant(
         database,

@@ -291,6 +291,13 @@ class RequestAuthenticator:
         cached = await self._resolver.session(presented, known=credentials.known_sessions)
         return cached.session if cached is not None else None
 
+    def server_cookie_to_end(self, request: HTTPConnection) -> ServerCookie | None:
+        """Return the cookie of the store's session server whose session a sign-out ends, also beside a token of ours:
+        the browser would be signed in by it otherwise. Cookies that another site's page sent count for nothing."""
+        if not self.may_have_cookies(request):
+            return None
+        return self._presented(self._credentials(request), store=self.store_of(request)).server_cookie
+
     async def token_to_refresh(self, request: HTTPConnection) -> str | None:
         """Return the one token that a request relies on, valid or not.
 

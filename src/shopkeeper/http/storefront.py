@@ -134,7 +134,8 @@ class Storefront:
         store, visitor = self._leaving.store_of(request), await self._leaving.principal_signing_in(request)
         sessions = await self._sessions_to_end(request, visitor)
         elsewhere = await self._leaving.token_to_refresh(request) if _shows_token_of_another(visitor) else None
-        await self._visit.sign_out_elsewhere(store=store, sessions=sessions, token=elsewhere)
+        server_cookie = self._leaving.server_cookie_to_end(request)
+        await self._visit.sign_out_elsewhere(store=store, sessions=sessions, token=elsewhere, cookie=server_cookie)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(
                 unit, store=store, sessions=sessions, client=visitor.client, visitor=visitor

@@ -6,6 +6,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.sessions.authentication_gate import AuthenticationGate
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.token_sources import GoesOn
 from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens
 
 
@@ -14,6 +15,7 @@ class AccessTokenSource:
 
     Args:
         clients: the ids of the configured clients: the tokens of one that was removed end with it.
+        goes_on: asks about sessions that are bound to one at another server; None where there are none.
     """
 
     def __init__(
@@ -24,16 +26,20 @@ class AccessTokenSource:
         sessions: Sessions,
         gate: AuthenticationGate,
         clients: Collection[str],
+        goes_on: GoesOn | None = None,
     ) -> None:
         self._tokens, self._revoked, self._sessions, self._gate = tokens, revoked, sessions, gate
-        self._clients = frozenset(clients)
+        self._clients, self._goes_on = frozenset(clients), goes_on
 
     def recognises(self, token: str) -> bool:
         """Whether it has the form of an access token and names us as its issuer. No I/O."""
         return self._tokens.is_ours(token)
 
     async def verify(self, token: str, store: str | None) -> AccessToken:
-        """Return what a token says, in a store, or in any where `store` is None. Raises `TokenInvalid`."""
+        """Return what a token says, in a store, or in any where `store` is None.
+
+        Raises `TokenInvalid`, or what `goes_on` raises where that is unknown.
+        """
         found = await self._tokens.verify(token)
         if found.client_id not in self._clients or (store is not None and found.stores and store not in found.stores):
             raise TokenInvalid
@@ -49,4 +55,4 @@ class AccessTokenSource:
         cached = await self._sessions.resolve_by_id(token.session)
         if cached is None or str(cached.session.identity.id) != token.subject:
             return False
-        return self._gate.may_act(cached)
+        return self._gate.may_act(cached) and (self._goes_on is None or await self._goes_on(cached))

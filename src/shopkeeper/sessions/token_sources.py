@@ -72,6 +72,10 @@ class External:
 Verified = CachedSession | AnonymousVisit | ServiceKey | External | AccessToken
 
 
+GoesOn = Callable[[CachedSession], Awaitable[bool]]
+"""Says whether a session may still be used that is bound to one at another server. May raise a refusal."""
+
+
 class TokenSource(Protocol):
     """One kind of token."""
 
@@ -104,13 +108,10 @@ class SessionTokens:
     """The tokens of sessions: opaque, with a prefix.
 
     Args:
-        goes_on: says whether a session that is bound to one at another server may still be used; None where there are
-            none. May raise a refusal.
+        goes_on: asks about sessions that are bound to one at another server; None where there are none.
     """
 
-    def __init__(
-        self, sessions: Sessions, *, goes_on: Callable[[CachedSession], Awaitable[bool]] | None = None
-    ) -> None:
+    def __init__(self, sessions: Sessions, *, goes_on: GoesOn | None = None) -> None:
         self._sessions, self._goes_on = sessions, goes_on
 
     def recognises(self, token: str) -> bool:

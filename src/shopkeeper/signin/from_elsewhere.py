@@ -14,6 +14,7 @@ from shopkeeper.credentials.linked_providers import OIDC
 from shopkeeper.credentials.steps import Proof, UpstreamSession
 from shopkeeper.errors import InvalidInput, TokenInvalid
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.sessions.principal import ServerCookie
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.signin.bound_sessions import BoundSessions
 from shopkeeper.upstream.kratos_by_store import KratosSessionsByStore
@@ -79,6 +80,10 @@ class SignInFromElsewhere:
         """Sign out the session of a token at its server, if a server of the store has such tokens. Raises
         `SessionServerUnavailable`."""
         await self._servers.end(token, store)
+
+    async def end_cookie(self, cookie: ServerCookie) -> None:
+        """Sign out the session of a session server's cookie. Raises `SessionServerUnavailable`."""
+        await self._servers.end_cookie(cookie)
 
     async def _by_session(self, token: str, store: str, client: Client) -> Proof:
         external = await self._servers.verify(token, store)

@@ -18,6 +18,7 @@ from shopkeeper.credentials.steps import Proof, Unverified
 from shopkeeper.errors import Forbidden, InvalidInput, TokenInvalid, UpstreamFailed
 from shopkeeper.sessions import impersonation_store
 from shopkeeper.sessions.acting import Acting
+from shopkeeper.sessions.principal import ServerCookie
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
@@ -143,9 +144,12 @@ class Visit:
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 
-    async def sign_out_elsewhere(self, *, store: Store, sessions: Iterable[Session], token: str | None) -> None:
-        """End the sessions at session servers: those that ours are bound to, and that of a token. Call it before
-        `sign_out`, outside of a transaction. Where a server does not answer, its session goes on there."""
+    async def sign_out_elsewhere(
+        self, *, store: Store, sessions: Iterable[Session], token: str | None, cookie: ServerCookie | None
+    ) -> None:
+        """End the sessions at session servers: those that ours are bound to, that of a token, and that of a cookie.
+        Call it before `sign_out`, outside of a transaction. Where a server does not answer, its session goes on there.
+        """
         if self._elsewhere is None:
             return
         try:
@@ -154,6 +158,8 @@ class Visit:
                     await self._elsewhere.bound.end_there(session)
             if token is not None:
                 await self._elsewhere.end(token, store=store.id)
+            if cookie is not None:
+                await self._elsewhere.end_cookie(cookie)
         except UpstreamFailed as failed:
             log.warning("visit.session_goes_on_elsewhere", reason=failed.detail)
 

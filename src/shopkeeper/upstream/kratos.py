@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -30,6 +31,7 @@ LONGEST_TOKEN: Final = 512
 LONGEST_COOKIE: Final = 4_096
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
 _COOKIE_VALUE: Final = re.compile(r"[A-Za-z0-9!#$%&'()*+\-./:<=>?@\[\]^_`{|}~]+", re.ASCII)
+_LOGOUT: Final = "/self-service/logout"
 _SECOND_FACTOR: Final = "session_aal2_required"
 
 
@@ -125,7 +127,7 @@ class KratosSessions:
         try:
             await self._calls.send(
                 "DELETE",
-                f"{self.server.public_url}/self-service/logout/api",
+                f"{self.server.public_url}{_LOGOUT}/api",
                 headers={"Content-Type": "application/json"},
                 content=content,
             )
@@ -133,6 +135,31 @@ class KratosSessions:
             raise SessionServerUnavailable.because(failed) from failed
         finally:
             await self.forget(token=token)
+
+    async def end_cookie(self, cookie: SessionCookie) -> None:
+        """Sign the session of a cookie out at the server, as a browser does, and forget it everywhere, also where the
+        server fails. Raises `SessionServerUnavailable`."""
+        if not self._is_cookie(cookie):
+            return
+        try:
+            await self._sign_out_as_browser(f"{cookie.name}={cookie.value}")
+        except ProviderError as failed:
+            raise SessionServerUnavailable.because(failed) from failed
+        finally:
+            await self.forget(cookie=cookie)
+
+    async def _sign_out_as_browser(self, cookie: str) -> None:
+        """Ask for the token that makes a sign-out deliberate, and send it. A session that has ended has none."""
+        headers, logout = {"Cookie": cookie, "Accept": "application/json"}, f"{self.server.public_url}{_LOGOUT}"
+        flow = await self._calls.send("GET", f"{logout}/browser", headers=headers)
+        if flow.status == HTTPStatus.UNAUTHORIZED:
+            return
+        token = parse_object(flow.body, what="The sign-out").get("logout_token")
+        if not isinstance(token, str):
+            raise ProviderAnswerInvalid("The sign-out has no logout_token.", cause="no_logout_token")
+        done = await self._calls.send("GET", f"{logout}?{urlencode({'token': token})}", headers=headers)
+        if done.status >= HTTPStatus.BAD_REQUEST:
+            raise ProviderUnavailable(f"The session server answered with {done.status}.", cause="status")
 
     def _is_cookie(self, cookie: SessionCookie) -> bool:
         return (

@@ -40,6 +40,10 @@ class KratosSessionsByStore:
         if server is not None:
             await server.end(token)
 
+    async def end_cookie(self, cookie: ServerCookie) -> None:
+        """Sign out the session of a cookie at its server. Raises `SessionServerUnavailable`."""
+        await self._servers[cookie.server].end_cookie(SessionCookie(cookie.name, cookie.value))
+
     def _of(self, token: str, store: str) -> KratosSessions | None:
         found = (server for server in self._servers.values() if store in server.server.stores)
         return next((server for server in found if server.recognises(token)), None)
