@@ -396,6 +396,20 @@ class TestRevocation:
             with pytest.raises(InvalidGrant):
                 await one.refresh(issued.refresh_token)
 
+    async def test_what_comes_of_a_revoked_token_is_refused_by_all(
+        self, two: tuple[Server, Server], database: Database, clock: StoppedClock
+    ) -> None:
+        one, other = two
+        tokens = [(await one.exchange(await signed_in(one, database, clock))).access_token]
+        for _ in range(2):
+            tokens.append((await one.exchange(tokens[-1])).access_token)
+        for token in tokens:
+            await other.accepts(token)  # and remembers that it is not revoked
+        await one.revoke(tokens[1])
+        for token in tokens[1:]:
+            await refuses(other, token)
+        await other.accepts(tokens[0])
+
     async def test_a_client_revokes_its_own_tokens_only(
         self, one: Server, database: Database, clock: StoppedClock
     ) -> None:
