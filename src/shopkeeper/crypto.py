@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import uuid_utils.compat
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+OWN_PREFIX: Final = "shk_"
+"""What every token of this server with a prefix begins with, so that none is sent to another server as its own."""
 NONCE_BYTES = 12
 CSRF_BYTES = 32
 """Bytes of an anti-CSRF token."""

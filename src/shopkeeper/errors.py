@@ -55,7 +55,7 @@ case; `detail`, which `UpstreamFailed` has, is for the log. None of them ever co
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 ERROR_HEADER: Final = "X-Error-Code"
 
@@ -116,6 +116,15 @@ class Refusal(Exception):
         self.details = dict(details or {})
         self.topic = topic or self.topic
         self.parameters = dict(parameters or {})
+
+    def anew(self) -> Self:
+        """Return the same refusal as a further exception, to be raised for a further caller.
+
+        `copy` would call its class, whose arguments it does not know.
+        """
+        further = type(self).__new__(type(self), *self.args)
+        further.__dict__.update(self.__dict__)
+        return further
 
     @property
     def topic_of_class(self) -> str | None:

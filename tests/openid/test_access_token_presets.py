@@ -109,6 +109,29 @@ def test_the_clients_may_be_limited(preset: str) -> None:
     assert refused.value.cause == "client"
 
 
+@pytest.mark.parametrize("typ", ["jwt", None])
+def test_without_a_type_of_its_own_an_access_token_needs_a_mark(typ: str | None) -> None:
+    """Providers that follow RFC 7519 only leave the type out, or have JWT for all tokens."""
+    said = {"aud": "https://api.example", "sub": "ada"}
+    for mark in ({"scope": "a"}, {"scp": ["a"]}, {"client_id": "app"}):
+        assert read("generic", {**said, **mark}, typ=typ).subject == "ada"
+        for of_a_sign_in in ("nonce", "at_hash", "c_hash", "s_hash"):
+            with pytest.raises(ProviderTokenInvalid):
+                read("generic", {**said, **mark, of_a_sign_in: "x"}, typ=typ)
+    with pytest.raises(ProviderTokenInvalid):
+        read("generic", {**said, "azp": "app"}, typ=typ)
+
+
+@pytest.mark.parametrize("typ", ["jwt", "at+jwt", None])
+@pytest.mark.parametrize(
+    "kind", [{"token_use": "refresh"}, {"token_type": "refresh_token"}, {"typ": "Offline"}], ids=str
+)
+def test_a_refresh_token_that_is_a_jwt_is_no_access_token(typ: str | None, kind: Mapping[str, str]) -> None:
+    with pytest.raises(ProviderTokenInvalid) as refused:
+        read("generic", {**ACCESS["generic"], **kind}, typ=typ)
+    assert refused.value.cause == "typ"
+
+
 class TestEntra:
     def test_v1_and_v2_tokens_are_of_the_same_person(self) -> None:
         v1 = {**ACCESS["entra"], "iss": V1.format(ONE), "aud": "api://app", "azp": None, "appid": "app", "ver": "1.0"}

@@ -19,6 +19,15 @@ GUID = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
         ({"cognito:groups": ["Wholesale"]}, "cognito:groups", ("Wholesale",)),
         ({"https://shop.example.org/roles": ["admin"]}, "https://shop.example.org/roles", ("admin",)),
         ({"a.b": ["exact"], "a": {"b": ["nested"]}}, "a.b", ("exact",)),
+        ({"resource_access": {"my.shop": {"roles": ["vip"]}}}, "resource_access.my.shop.roles", ("vip",)),
+        ({"resource_access": {"a.b.c": {"roles": ["vip"]}}}, "resource_access.a.b.c.roles", ("vip",)),
+        ({"https://shop.example.org/x": {"roles": ["vip"]}}, "https://shop.example.org/x.roles", ("vip",)),
+        ({"a.b": {"c.d": {"e": ["deep"]}}}, "a.b.c.d.e", ("deep",)),
+        ({"a": {"b": {"c": ["nested"]}, "b.c": ["longer"]}}, "a.b.c", ("longer",)),
+        ({"a": {"b": {"c": ["nested"]}, "b.c": None}}, "a.b.c", ("nested",)),
+        ({"a.b": {"x": 1}, "a": {"b": {"c": ["other way"]}}}, "a.b.c", ("other way",)),
+        ({"a": {"b.c": ["one"]}}, "a.b", ()),
+        ({"a": {"": {"b": ["of an empty name"]}}}, "a..b", ("of an empty name",)),
         ({"role": "buyer"}, "role", ("buyer",)),
         ({"role": ""}, "role", ()),
         ({"groups": ["b", "a", "b"]}, "groups", ("b", "a")),
@@ -70,3 +79,22 @@ def test_a_path_leads_through_few_objects() -> None:
     for _ in range(20):
         nested = {"x": nested}
     assert claimed_names(nested, ".".join(["x"] * 21)).names == ()
+
+
+def test_a_path_of_many_dots_takes_little_work() -> None:
+    """Each object is looked into once, whatever names it has."""
+    name = ".".join(["x"] * 256)
+    nested: dict[str, Any] = {}
+    for length in range(1, 256):
+        nested[".".join(["x"] * length)] = {}
+    lookups = 0
+
+    class Counted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            nonlocal lookups
+            lookups += 1
+            return super().get(key, default)
+
+    claims = Counted({key: Counted(nested) for key in nested})
+    assert claimed_names(claims, name).names == ()
+    assert lookups < 256 * (1 + 256 * 2)

@@ -98,6 +98,10 @@ class OpenIDProvider:
         told = {"email": email, "client_id": client_id, "resource": resource, "scope": scope}
         return str(self._control("access_token", told)["token"])
 
+    def one_of_each_kind(self, email: str, *, client_id: str = CLIENT_ID) -> dict[str, str]:
+        """Return a token of each kind that the library has, by the library's name of the kind."""
+        return dict(self._control("kinds", {"email": email, "client_id": client_id}))
+
     def revoke(self, token: str) -> None:
         """End an opaque access token."""
         self._control("revoke", {"token": token})

@@ -11,11 +11,16 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.oauth.introspection_answers import customer_key
 from tests.attacks.scene import Scene, opened
+from tests.attacks.scene import ask as query
 from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 
 API = "https://api.shop.example"
 OPAQUE = f"{API}/opaque"
-KEYS = {"engine": "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "other": "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"}
+KEYS = {
+    "engine": "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe",
+    "other": "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX",
+    "api": "z8Nb4Vc2Xm6Lk9Jh3Gf7Ds1Aq5Wp0RtY",
+}
 SECRET = "z9Yb4Nc7Vx1Mq6Wt3Ek8Rs5Gd2Ju0HfP"
 INACTIVE = {"active": False}
 
@@ -34,6 +39,7 @@ async def shop(openid_provider: OpenIDProvider, sqlite_dsn: str, tmp_path: Path)
                 "client_id": "shop",
                 "client_secret": CLIENT_SECRET,
                 "audiences": [API, OPAQUE],
+                "allowed_clients": ["shop"],
                 "opaque_tokens": "introspection",
                 "groups_claim": "groups",
             }
@@ -48,6 +54,7 @@ async def shop(openid_provider: OpenIDProvider, sqlite_dsn: str, tmp_path: Path)
             "callers": [
                 {"id": "engine", "keys": [KEYS["engine"]]},
                 {"id": "other", "keys": [KEYS["other"]], "audiences": ["https://another.example"]},
+                {"id": "api", "keys": [KEYS["api"]], "audiences": [API]},
             ]
         },
     }
@@ -104,6 +111,42 @@ async def test_an_opaque_one_is_asked_about_and_an_outage_is_a_503(
     assert await ask(shop, late) == 503
     openid_provider.faults(introspection={"status": 500})
     assert await ask(shop, late) == 503
+
+
+async def test_a_token_without_an_audience_is_for_no_caller_of_certain_audiences(
+    shop: Scene, openid_provider: OpenIDProvider
+) -> None:
+    named = openid_provider.access_token("ada@example.org", resource=API)
+    nameless = openid_provider.access_token("ada@example.org", resource=None)
+    assert (await ask(shop, named, "api"))["active"] is True
+    assert await ask(shop, nameless, "api") == INACTIVE
+    told = await ask(shop, nameless)
+    assert told["active"] is True
+    assert told.get("aud") in (None, [])
+
+
+ODD = (None, 10**30, "\x00", ["a", {}, None], {"a": ["b"]})
+READ = (
+    *("iss", "sub", "aud", "exp", "iat", "nbf", "jti", "client_id", "azp", "scope", "scp", "events", "nonce", "act"),
+    *("token_use", "token_type", "typ", "groups", "_claim_names", "sid", "email", "email_verified", "name"),
+    *("given_name", "family_name", "phone_number"),
+)
+
+
+async def test_no_claim_of_a_signed_token_breaks_anything(shop: Scene, openid_provider: OpenIDProvider) -> None:
+    """What a provider signs may be anything, at introspection and at the storefront."""
+    good = {"aud": API, "sub": "sub-ada", "client_id": "shop", "scope": "openid", "email": "ada@example.org"}
+    app = await shop.native()
+    broken = {}
+    for name in READ:
+        for value in ODD:
+            token = openid_provider.sign({**good, name: value}, header={"typ": "JWT"})
+            told = await ask(shop, token)
+            answer = await query(app, token, "{ getCurrentCustomer { email } }")
+            codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
+            if not isinstance(told, dict) or not codes <= {"TOKEN_INVALID", "FORBIDDEN"}:
+                broken[name, str(value)] = told, codes
+    assert broken == {}
 
 
 async def test_a_subject_whose_account_here_is_disabled_is_inactive(

@@ -27,11 +27,11 @@ from shopkeeper.settings import Settings
 from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
 from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import SHARED_TENANTS, OidcProvider
-from shopkeeper.upstream.kept_tokens import KeptTokens
 from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
 from shopkeeper.upstream.passwords import ProviderPasswords
 from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
+from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
 PLACE: Final = "providers"
 LIMITS: Final = Limits(call=3.0, patience=0.3, conversation=5.0)
@@ -160,7 +160,11 @@ async def _built(
         others=[other for other in asked if other.id != section.id],
     )
     source = token_source_of(
-        section, client, clock=infrastructure.clock, stores=fronts_of(section, infrastructure.settings)
+        section,
+        client,
+        clock=infrastructure.clock,
+        stores=fronts_of(section, infrastructure.settings),
+        others=[each.token_prefix for each in infrastructure.settings.providers if isinstance(each, KratosProvider)],
     )
     grant = _password_grant(section, infrastructure) if section.password_grant.enabled else None
     return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source, grant)
@@ -206,9 +210,14 @@ def build_password_providers(
 
 
 def token_source_of(
-    section: OidcProvider, client: OpenIDClient, *, clock: Clock, stores: Collection[str]
+    section: OidcProvider, client: OpenIDClient, *, clock: Clock, stores: Collection[str], others: Collection[str] = ()
 ) -> OidcTokens:
-    """Return what verifies the access tokens of a provider; `stores` are the fronts that take them."""
+    """Return what verifies the access tokens of a provider.
+
+    Args:
+        stores: the fronts that take them.
+        others: what the tokens of session servers begin with.
+    """
     return OidcTokens(
         AccessTokens(client, access_token_rules(section), clock=clock),
         opaque=section.opaque_tokens,
@@ -217,8 +226,9 @@ def token_source_of(
             roles=section.roles_claim or section.facts.roles_claim,
         ),
         stores=stores,
-        jwts=KeptTokens(clock=clock, ceiling=section.cache),
-        opaques=KeptTokens(clock=clock, ceiling=section.opaque_cache),
+        others=others,
+        jwts=VerifiedTokenCache(clock=clock, ceiling=section.cache),
+        opaques=VerifiedTokenCache(clock=clock, ceiling=section.opaque_cache),
     )
 
 

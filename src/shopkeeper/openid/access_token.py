@@ -16,6 +16,7 @@ from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.openid.logout_token import LOGOUT_EVENT
 from shopkeeper.openid.provider import Provider
 from shopkeeper.openid.token_claims import require_audience, require_issuer, require_text, text_claim
+from shopkeeper.openid.token_kinds import refuse_other_kinds, require_access_kind
 from shopkeeper.openid.tokens import SignedToken, as_provider_error
 
 MOST_SCOPES: Final = 200
@@ -78,7 +79,7 @@ def check_access_token(
     _require_no_other_kind(token.claims, typ, rules.preset)
     with as_provider_error():
         expires_at = require_times(token.claims, now=now, leeway=rules.leeway)
-    return _read(token.claims, issuer, rules, expires_at)
+    return _read(token.claims, _audience(token.claims, rules), issuer, rules, expires_at)
 
 
 def check_introspection(
@@ -87,10 +88,12 @@ def check_introspection(
     """Return what a provider's introspection says of an active token.
 
     The answer comes from the provider itself, so its issuer may be left out, and so may its end: then the token counts
-    for `without_exp`. The audience may not: where there is none, the client must be one of ours that are listed.
+    for `without_exp`. Where it has no audience, the client must be one of ours that are listed, and the answer must
+    say that the token is an access token: providers answer about refresh tokens too (RFC 7662 section 2.1). The
+    audience stays empty then.
 
     Raises:
-        ProviderTokenInvalid: the token is not active, of another issuer, not for us, or not valid now.
+        ProviderTokenInvalid: the token is not active, no access token, of another issuer, not for us, or not valid now.
     """
     if answer.get("active") is not True:
         raise ProviderTokenInvalid("The provider says that the token is not active.", cause="inactive")
@@ -98,15 +101,17 @@ def check_introspection(
     issuer = provider.issuer if iss is None else provider.account_issuer(iss) if isinstance(iss, str) else None
     if issuer is None:
         raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
+    refuse_other_kinds(answer)
     claims = dict(answer)
     if "exp" not in claims:
         claims["exp"] = (now + without_exp).timestamp()
     with as_provider_error():
         expires_at = require_times(claims, now=now, leeway=rules.leeway, issued=False)
-    if "aud" not in answer:
+    if answer.get("aud") in (None, []):
         _require_listed_client(answer, rules)
-        return _read({**answer, "aud": sorted(rules.audiences)}, issuer, rules, expires_at, claims=answer)
-    return _read(answer, issuer, rules, expires_at)
+        require_access_kind(answer)
+        return _read(answer, (), issuer, rules, expires_at)
+    return _read(answer, _audience(answer, rules), issuer, rules, expires_at)
 
 
 def _require_listed_client(answer: Mapping[str, Any], rules: AccessTokenRules) -> None:
@@ -115,25 +120,19 @@ def _require_listed_client(answer: Mapping[str, Any], rules: AccessTokenRules) -
 
 
 def _read(
-    said: Mapping[str, Any],
-    issuer: str,
-    rules: AccessTokenRules,
-    expires_at: datetime,
-    *,
-    claims: Mapping[str, Any] | None = None,
+    said: Mapping[str, Any], audience: tuple[str, ...], issuer: str, rules: AccessTokenRules, expires_at: datetime
 ) -> AccessToken:
     preset = rules.preset
-    audience = _audience(said, rules)
     client_id = _first_text(said, preset.client_claims)
     if rules.clients and client_id not in rules.clients:
         raise ProviderTokenInvalid("The token was issued to an application that is not accepted.", cause="client")
     by_application = _is_an_application(said, client_id, preset)
     # An application's own token need not name a person.
-    named = rules.subject_claim if not by_application or rules.subject_claim in said else "sub"
+    named = rules.subject_claim if not by_application or said.get(rules.subject_claim) is not None else "sub"
     return AccessToken(
         issuer=issuer,
         subject=require_text(said, named),
-        claims=said if claims is None else claims,
+        claims=said,
         audience=audience,
         client_id=client_id,
         scope=_scopes(said, rules.scope_claims),
@@ -147,18 +146,18 @@ def _require_no_other_kind(claims: Mapping[str, Any], typ: str | None, preset: A
     events = claims.get("events")
     if isinstance(events, Mapping) and LOGOUT_EVENT in events:
         raise ProviderTokenInvalid("This is a logout token and no access token.", cause="typ")
+    refuse_other_kinds(claims)
     if typ == AT_JWT:
         return
-    marked = any(name in claims and value in {None, claims[name]} for name, value in _hashable(preset.marks, claims))
+    marked = any(_has_mark(claims.get(name), value) for name, value in preset.marks.items())
     if not marked or any(name in claims for name in preset.sign_in_claims):
         raise ProviderTokenInvalid(
             "This is no access token: send the one that the provider issued for this API, and no ID token.", cause="typ"
         )
 
 
-def _hashable(marks: Mapping[str, str | None], claims: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """Return the marks without those whose value in the claims is no text where the mark wants one."""
-    return [(name, value) for name, value in marks.items() if value is None or isinstance(claims.get(name), str)]
+def _has_mark(said: Any, wanted: str | None) -> bool:
+    return said is not None if wanted is None else said == wanted
 
 
 def _audience(said: Mapping[str, Any], rules: AccessTokenRules) -> tuple[str, ...]:
@@ -170,7 +169,7 @@ def _is_an_application(said: Mapping[str, Any], client_id: str | None, preset: A
     """Return whether a token speaks for an application and not for a person (RFC 9068 section 5)."""
     if client_id is not None and said.get("sub") == client_id:
         return True
-    if preset.application_without is not None and preset.application_without not in said:
+    if preset.application_without is not None and said.get(preset.application_without) is None:
         return True
     return any(
         isinstance(said.get(name), str) and fnmatchcase(said[name], pattern)

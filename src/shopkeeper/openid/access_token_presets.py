@@ -53,7 +53,8 @@ class AccessTokenPreset:
 
 
 ACCESS_TOKEN_PRESETS: Final[Mapping[str, AccessTokenPreset]] = {
-    "generic": AccessTokenPreset(label="OpenID Connect", roles_claim="roles"),
+    # RFC 7519 section 5.1 leaves the type to the issuer: without one, a token has to have the same marks as a `JWT`.
+    "generic": AccessTokenPreset(label="OpenID Connect", types=_WITHOUT_TYPE, roles_claim="roles"),
     # https://auth0.com/docs/secure/tokens/access-tokens/access-token-profiles. The default profile has the type JWT; an
     # application's own token has the grant in `gty`, and `@clients` behind its name.
     "auth0": AccessTokenPreset(

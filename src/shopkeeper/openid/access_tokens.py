@@ -53,7 +53,7 @@ class AccessTokens:
         async with self._client.conversation(for_token=True):
             with as_provider_error():
                 header = check_header(token, self._header)
-            metadata = await self._client.metadata(for_token=True)
+            metadata = await self._client.metadata_for("jwks")
             signed = await self._client.verified(token, metadata, types=self._header.types, trusted=False)
             return self._counted(
                 check_access_token(
@@ -116,7 +116,7 @@ class AccessTokens:
             return claims
 
     async def _ask(self, token: str) -> Mapping[str, Any]:
-        metadata = await self._client.metadata(for_token=True)
+        metadata = await self._client.metadata_for("introspection", authenticated=True)
         endpoint = metadata.introspection_endpoint
         if endpoint is None:
             raise ProviderAnswerInvalid("The provider names no introspection endpoint.", cause="no_endpoint")

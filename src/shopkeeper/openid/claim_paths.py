@@ -3,11 +3,12 @@
     groups                          Entra, Okta
     roles                           Entra's app roles
     realm_access.roles              Keycloak
-    resource_access.shop.roles      Keycloak, of one client
+    resource_access.shop.roles      Keycloak, of one client; its id may have dots, as in resource_access.my.shop.roles
     cognito:groups                  Cognito
     https://shop.example.org/roles  Auth0, where an action adds it
 
-A claim of exactly the path's name comes first; otherwise the dots lead into objects.
+Dots lead into objects. A name may have dots itself: in each object the longest name that leads to something comes
+first, so a claim of exactly the path's name comes before all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,14 +76,20 @@ def claimed_names(claims: Mapping[str, Any], path: str) -> ClaimedNames:
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:
     """Return what a path leads to, None where it leads nowhere."""
-    if path in claims:
-        return claims[path]
-    found: Any = claims
-    for step in path.split(".", DEEPEST_PATH):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(step)
-    return found
+    return _follow(claims, path.split("."), DEEPEST_PATH)
+
+
+def _follow(claims: Any, steps: Sequence[str], deepest: int) -> Any:
+    """Return what the steps lead to. Names may have dots, as ids of clients have: the longest one comes first."""
+    if not isinstance(claims, Mapping) or not deepest:
+        return None
+    for count in range(len(steps), 0, -1):
+        found = claims.get(".".join(steps[:count]))
+        if found is not None and count < len(steps):
+            found = _follow(found, steps[count:], deepest - 1)
+        if found is not None:
+            return found
+    return None
 
 
 def _is_elsewhere(claims: Mapping[str, Any], path: str) -> bool:

@@ -96,6 +96,10 @@ class OpenIDClient:
         """Return what the provider says of itself; `for_token` as in `MetadataSource.get`."""
         return await self._metadata.get(for_token=for_token)
 
+    async def metadata_for(self, *needed: str, authenticated: bool = False) -> Metadata:
+        """Return what calls of some endpoints need; see `MetadataSource.get_for`."""
+        return await self._metadata.get_for(*needed, authenticated=authenticated)
+
     async def new_code_verifier(self) -> str | None:
         """Return a PKCE verifier (RFC 7636 section 4.1) for a browser that leaves; None where none is to be used.
 
@@ -300,7 +304,7 @@ class OpenIDClient:
         except ProviderError as failure:
             self.count(failure.code)
             if not failure.at_fault or (for_token and isinstance(failure, ProviderTokenInvalid)):
-                log.info("provider.not_accepted", provider=self.provider.id, cause=failure.cause)
+                log.info("provider.not_accepted", provider=self.provider.id, cause=failure.cause, reason=failure.detail)
                 raise
             log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.detail)
             raise

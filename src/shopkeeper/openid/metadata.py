@@ -9,7 +9,7 @@ import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.openid.calls import ProviderCalls, parse_object
-from shopkeeper.openid.errors import ProviderAnswerInvalid
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderError
 from shopkeeper.openid.provider import Endpoints, Provider
 from shopkeeper.openid.renewal import FLOOR, Renewed
 
@@ -72,7 +72,30 @@ class MetadataSource:
             ProviderAnswerInvalid: it is another issuer's, or no such document.
         """
         floor = FLOOR if for_token else timedelta(0)
-        found = await self._metadata.get(floor=floor) if self._provider.discovers else Metadata()
+        return self._with_ours(await self._metadata.get(floor=floor) if self._provider.discovers else Metadata())
+
+    async def get_for(self, *needed: str, authenticated: bool = False) -> Metadata:
+        """Return what calls of some endpoints need, for a token that anybody may have written. Where the settings name
+        them all, the provider's metadata need not be there.
+
+        Args:
+            needed: the endpoints, by their names in `Endpoints`.
+            authenticated: whether our id and secret are sent there. Metadata say how then, so they are read where they
+                can be.
+
+        Raises as `get` does.
+        """
+        named = all(getattr(self._provider.endpoints, name) is not None for name in needed)
+        if named and not authenticated:
+            return self._with_ours(Metadata())
+        try:
+            return await self.get(for_token=True)
+        except ProviderError:
+            if not named:
+                raise
+            return self._with_ours(Metadata())
+
+    def _with_ours(self, found: Metadata) -> Metadata:
         ours = self._provider.endpoints
         return msgspec.structs.replace(
             found,

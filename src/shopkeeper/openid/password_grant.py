@@ -7,7 +7,6 @@ here for shops whose applications ask for the passwords of their provider alread
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any, Final
 
 from shopkeeper.clock import Clock
@@ -15,39 +14,18 @@ from shopkeeper.openid import id_token
 from shopkeeper.openid.access_tokens import AccessTokens
 from shopkeeper.openid.calls import parse_object
 from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.errors import AuthorizationRefused, ProviderAnswerInvalid, ProviderError
+from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.id_token import Expected, check_id_token
 from shopkeeper.openid.metadata import Metadata
+from shopkeeper.openid.password_refusals import SecondFactorWanted, require_no_refusal
 from shopkeeper.openid.token_claims import require_current
 from shopkeeper.openid.token_endpoint import Tokens, tokens_of
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a grant and of its field
 PASSWORD_REALM: Final = "http://auth0.com/oauth/grant-type/password-realm"  # noqa: S105
 """Auth0's grant for the passwords of one connection."""
-_WRONG: Final = frozenset({"invalid_grant", "access_denied", "unauthorized", "invalid_user_password"})
-"""Errors about the name, the password or the account; the last three are Auth0's for blocked accounts."""
-_SECOND_FACTOR: Final = frozenset({"mfa_required", "mfa_registration_required", "interaction_required"})
-_ENTRA_SECOND_FACTOR: Final = frozenset({50072, 50074, 50076, 50079, 50158})
-"""Entra's `error_codes` for an account that needs a second factor, or has to enrol one.
-
-https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-"""
 _FACTORS: Final = frozenset({"mfa", "mca", "otp", "sms", "tel", "hwk", "swk", "sc", "fpt", "face", "iris", "retina"})
 """Values of `amr` (RFC 8176) that say of more than a password."""
-
-
-class PasswordWrong(ProviderError):
-    """The provider does not accept the name and the password."""
-
-    code, status, at_fault = "provider_refused", 400, False
-    message = AuthorizationRefused.message
-
-
-class SecondFactorWanted(ProviderError):
-    """The provider has a second factor for the account, which this grant cannot ask for."""
-
-    code, status, at_fault = "provider_refused", 400, False
-    message = AuthorizationRefused.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +66,16 @@ class PasswordGrant:
         """Send name and password to the provider, and verify what it answers. Never call it inside a transaction.
 
         Raises:
-            PasswordWrong: they are not accepted.
+            PasswordWrong: they are not accepted, or the account cannot sign in now.
             SecondFactorWanted: the account has a second factor.
             ProviderUnavailable: the provider is away, or is asked too often (`ProviderAskedTooOften`).
             ProviderError: its answer cannot be used, or its token is not valid.
         """
         async with self._client.conversation(for_token=True):
-            metadata = await self._client.metadata()
+            metadata = await self._client.metadata_for("token", "jwks", authenticated=True)
             response = await self._client.token_endpoint.send(self._form(username, password), metadata)
-            _require_no_second_factor(response.status, response.body)
-            try:
-                tokens = tokens_of(response, self.provider.token_shape)
-            except (AuthorizationRefused, ProviderAnswerInvalid) as refused:
-                if refused.cause in _WRONG:
-                    raise PasswordWrong(cause=refused.cause) from refused
-                raise
+            require_no_refusal(parse_object(response.body, what="The provider's token answer"))
+            tokens = tokens_of(response, self.provider.token_shape)
             granted = await self._verified(tokens, metadata)
             if _FACTORS.intersection(_texts(granted.claims.get("amr"))):
                 raise SecondFactorWanted(cause="amr")
@@ -139,17 +112,6 @@ class PasswordGrant:
         issuer, subject = check_id_token(signed, expected, provider=self.provider, now=now)
         _, until = require_current(signed.claims, now=now, max_age=id_token.MAX_AGE)
         return Granted(issuer, subject, signed.claims, until)
-
-
-def _require_no_second_factor(status: int, body: bytes) -> None:
-    if status == HTTPStatus.OK:
-        return
-    document = parse_object(body, what="The provider's token answer")
-    codes = document.get("error_codes")
-    by_code = isinstance(codes, list) and any(code in _ENTRA_SECOND_FACTOR for code in codes if isinstance(code, int))
-    error = document.get("error")
-    if by_code or (isinstance(error, str) and error in _SECOND_FACTOR):
-        raise SecondFactorWanted(cause="second_factor")
 
 
 def _texts(value: Any) -> Sequence[str]:

@@ -162,7 +162,7 @@ def _failure(document: Mapping[str, Any], status: int) -> Exception:
             "The provider does not accept the configured client id and secret.", cause="invalid_client"
         )
     return ProviderAnswerInvalid(
-        f"The provider did not redeem the code: it answered with {status} and '{refusal.error}'.", cause=refusal.error
+        f"The provider gave no tokens: it answered with {status} and '{refusal.error}'.", cause=refusal.error
     )
 
 

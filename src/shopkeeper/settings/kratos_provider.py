@@ -6,12 +6,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from shopkeeper.crypto import OWN_PREFIX
 from shopkeeper.settings.identity_provider import IdentityProviderSection
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import BaseUrl, Duration, Lifespan, PageUrl
 
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\*?", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+OF_SHOPKEEPER: Final = "shk_st_"
+"""What the session tokens of another Shopkeeper begin with, as our own do."""
 _PATH: Final = re.compile(r"(traits|metadata_public)(\.[A-Za-z0-9_-]{1,64}){1,8}", re.ASCII)
 
 
@@ -24,6 +27,8 @@ def _cookie(value: str) -> str:
 def _prefix(value: str) -> str:
     if not _PREFIX.fullmatch(value):
         raise ValueError("has letters, digits, hyphens and underscores, at most 32")
+    if value != OF_SHOPKEEPER and (OWN_PREFIX.startswith(value) or value.startswith(OWN_PREFIX)):
+        raise ValueError(f"would have further tokens of this server sent to the other one; write {OF_SHOPKEEPER}")
     return value
 
 

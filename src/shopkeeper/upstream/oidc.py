@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from shopkeeper.crypto import OWN_PREFIX
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.openid.access_token import AccessToken
 from shopkeeper.openid.access_tokens import LONGEST_TOKEN, AccessTokens
@@ -19,7 +20,7 @@ from shopkeeper.openid.claim_paths import ClaimedNames, Reading, claimed_names
 from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import IdentityProviderUnavailable
-from shopkeeper.upstream.kept_tokens import KeptTokens
+from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
 log = structlog.get_logger("shopkeeper.upstream")
 
@@ -41,8 +42,9 @@ class OidcTokens:
 
     Args:
         opaque: how tokens that are no JWT are verified.
+        others: what the tokens of other servers begin with. They are not sent to this provider, and neither are ours.
         stores: the ids of the fronts that take its tokens.
-        jwts, opaques: keep what was verified.
+        jwts, opaques: cache what was verified.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class OidcTokens:
         opaque: OpaqueTokens,
         membership: MembershipClaims,
         stores: Collection[str],
-        jwts: KeptTokens,
-        opaques: KeptTokens,
+        others: Collection[str] = (),
+        jwts: VerifiedTokenCache,
+        opaques: VerifiedTokenCache,
     ) -> None:
         self._tokens, self._opaque, self._membership = tokens, opaque, membership
         self._stores = frozenset(stores)
+        self._others = (OWN_PREFIX, *others)
         self._jwts, self._opaques = jwts, opaques
 
     @property
@@ -68,7 +72,7 @@ class OidcTokens:
         """Whether a token was verified before, is a JWT of this provider's issuer, or is opaque where it takes such."""
         if self._is_jwt(token):
             return self._jwts.holds(token) or self._tokens.recognises(token)
-        return self._opaque != "refused" and len(token) <= LONGEST_TOKEN and _BEARER.fullmatch(token) is not None
+        return self._opaque != "refused" and self._may_be_opaque(token)
 
     def takes(self, token: str, store: str) -> bool:
         """Whether a store takes tokens of this form. No I/O."""
@@ -86,6 +90,8 @@ class OidcTokens:
         try:
             if self._is_jwt(token):
                 return await self._jwts.get(token, lambda: self._by_signature(token))
+            if not self._may_be_opaque(token):
+                raise TokenInvalid
             return await self._opaques.get(token, lambda: self._by_asking(token))
         except ProviderTokenInvalid as invalid:
             raise TokenInvalid(invalid.detail) from invalid
@@ -119,6 +125,10 @@ class OidcTokens:
 
     def _is_jwt(self, token: str) -> bool:
         return token.count(".") == 2 and len(token) <= LONGEST_TOKEN
+
+    def _may_be_opaque(self, token: str) -> bool:
+        readable = len(token) <= LONGEST_TOKEN and _BEARER.fullmatch(token) is not None
+        return readable and not token.startswith(self._others)
 
     async def _by_signature(self, token: str) -> External:
         return self._external(await self._tokens.verify(token))

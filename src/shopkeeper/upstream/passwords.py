@@ -10,7 +10,8 @@ from shopkeeper.errors import TooManyRequests
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.openid.errors import ProviderAskedTooOften, ProviderError
-from shopkeeper.openid.password_grant import Granted, PasswordGrant, PasswordWrong, SecondFactorWanted
+from shopkeeper.openid.password_grant import Granted, PasswordGrant
+from shopkeeper.openid.password_refusals import PasswordWrong, SecondFactorWanted
 from shopkeeper.openid.token_claims import text_claim
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.storage.database import Unit

@@ -136,7 +136,7 @@ class SessionAnswers:
             return await asyncio.shield(flight.task)
         except Refusal as refusal:
             # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
-            raise _anew(refusal) from None
+            raise refusal.anew() from None
         finally:
             flight.waiting -= 1
             if not flight.waiting:
@@ -236,13 +236,6 @@ class Lifetime:
         """Return when the answer must not be used any more; None where it must not be used again."""
         longest = self.ceiling if self.allowed is None else min(self.ceiling, self.allowed)
         return min(asked_at + longest, expires_at) if longest > timedelta(0) else None
-
-
-def _anew(refusal: Refusal) -> Refusal:
-    """Return the same refusal as a further exception; `copy` would call its class, whose arguments it does not know."""
-    anew = type(refusal).__new__(type(refusal), *refusal.args)
-    anew.__dict__.update(refusal.__dict__)
-    return anew
 
 
 def _charge(kept: _Kept) -> int:

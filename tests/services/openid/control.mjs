@@ -5,11 +5,12 @@
 //   POST /_control/rotate   {"at_once": bool}                POST /_control/retire
 //   POST /_control/sign     {"claims", "alg", "header"}      POST /_control/automatic {"on": bool}: a login_hint is enough
 //   POST /_control/access_token {email, client_id, resource, scope}: what a sign-in of that person would issue
+//   POST /_control/kinds    {email, client_id}: a token of each kind that the library has
 //   POST /_control/revoke   {"token"}: an opaque access token, which ends
 //   POST /_control/reset    all of it as at the start, but for clients, persons and keys
 //   GET  /_control/counts   requests by path                 GET  /_control/notices  what became of back-channel logouts
 import { read } from './pages.mjs';
-import { accessToken } from './resources.mjs';
+import { accessToken, oneOfEachKind } from './resources.mjs';
 
 const ACTIONS = {
   client: async (world, told) => world.store.keepClient(told),
@@ -32,6 +33,7 @@ const ACTIONS = {
     return { token: await world.keys.sign({ iss: world.issuer, iat: now, exp: now + 300, ...claims }, how) };
   },
   access_token: async (world, told) => ({ token: await accessToken(world, told) }),
+  kinds: async (world, told) => oneOfEachKind(world, told),
   revoke: async (world, { token }) => (await world.provider.AccessToken.find(token))?.destroy(),
   reset: async (world) => {
     world.faults.set({});

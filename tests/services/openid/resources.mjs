@@ -47,6 +47,18 @@ export async function accessToken(world, { email, client_id: clientId, resource,
   return token.save();
 }
 
+/** Issue a token of each kind that the library has, opaque, to a person or a client, by the name of the kind. */
+export async function oneOfEachKind(world, { email, client_id: clientId }) {
+  const { provider } = world;
+  const accountId = world.persons.find(email).sub;
+  const grant = new provider.Grant({ clientId, accountId });
+  grant.addOIDCScope('openid');
+  const about = { accountId, clientId, client: await provider.Client.find(clientId), grantId: await grant.save(), gty: 'authorization_code', scope: 'openid' };
+  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(provider)).filter((name) => provider[name]?.prototype instanceof provider.BaseToken);
+  const issued = names.map(async (name) => [name, await new provider[name](about).save()]);
+  return Object.fromEntries(await Promise.all(issued));
+}
+
 /** The password grant of RFC 6749 section 4.3, with `audience` for the API as Auth0 has it. The library has none. */
 export function register(world) {
   const { provider } = world;

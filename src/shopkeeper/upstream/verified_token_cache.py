@@ -1,4 +1,4 @@
-"""Tokens of identity providers that were verified, kept for a while: bounded in time and in bytes."""
+"""Caches the tokens of identity providers that were verified: bounded in time and in bytes."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,6 +12,7 @@ import msgspec
 from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
+from shopkeeper.errors import Refusal
 from shopkeeper.sessions.token_sources import External
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -23,36 +24,36 @@ Verify = Callable[[], Awaitable[External]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Entry:
     external: External
     until: datetime
     size: int
 
 
-class KeptTokens:
+class VerifiedTokenCache:
     """Verifies each token once for its time; callers with the same token wait for one verification.
 
     A verification goes on where its callers have gone, because the next ones need what it reads: otherwise a provider
     that is slower than a caller's patience would never be read. The deadlines of the provider's client bound it.
 
     Args:
-        ceiling: how long a token counts without being verified again; zero keeps none.
-        max_bytes: what all kept tokens may take together; those that were not used for the longest time go first.
+        ceiling: how long a token counts without being verified again; zero caches none.
+        max_bytes: what all cached tokens may take together; those that were not used for the longest time go first.
     """
 
     def __init__(self, *, clock: Clock, ceiling: timedelta, max_bytes: int = MAX_BYTES) -> None:
         self._clock, self._ceiling, self._max_bytes = clock, ceiling, max_bytes
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[External]] = {}
         self._size = 0
 
     @property
     def size(self) -> int:
-        """The bytes of all kept tokens, as far as they can be told."""
+        """The bytes of all cached tokens, as far as they can be told."""
         return self._size
 
     def holds(self, token: str) -> bool:
-        """Whether a token is kept, and its time has not ended."""
+        """Whether a token is cached, and its time has not ended."""
         return self._found(digest(token)) is not None
 
     async def get(self, token: str, verify: Verify) -> External:
@@ -65,7 +66,11 @@ class KeptTokens:
         if running is None:
             running = self._running[key] = asyncio.create_task(self._verified(key, verify))
             running.add_done_callback(lambda task: self._ended(key, task))
-        return await asyncio.shield(running)
+        try:
+            return await asyncio.shield(running)
+        except Refusal as refusal:
+            # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
+            raise refusal.anew() from None
 
     async def close(self) -> None:
         """End the verifications that still run."""
@@ -82,15 +87,15 @@ class KeptTokens:
             task.exception()  # its callers may have gone, and asyncio reports what was never asked for
 
     def _found(self, key: bytes) -> External | None:
-        kept = self._kept.get(key)
-        if kept is None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
         # A clock that was set back must not make a token count for longer than the ceiling.
-        if not timedelta() < kept.until - self._clock.now() <= self._ceiling:
+        if not timedelta() < entry.until - self._clock.now() <= self._ceiling:
             self._drop(key)
             return None
-        self._kept.move_to_end(key)
-        return kept.external
+        self._entries.move_to_end(key)
+        return entry.external
 
     def _keep(self, key: bytes, external: External) -> None:
         now = self._clock.now()
@@ -98,15 +103,15 @@ class KeptTokens:
         if until <= now or size > self._max_bytes:
             return
         self._drop(key)
-        self._kept[key] = _Kept(external, until, size)
+        self._entries[key] = _Entry(external, until, size)
         self._size += size
         while self._size > self._max_bytes:
-            self._drop(next(iter(self._kept)))
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: bytes) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._size -= kept.size
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._size -= entry.size
 
 
 def _size_of(claims: Mapping[str, Any]) -> int:
