@@ -101,14 +101,11 @@ class TestGroupsOfAnIdentity:
         found = await admin.get("/admin/identities?group=VIP")
         assert sorted(each["groups"] for each in found.json()) == [["trade", "vip"], ["vip"]]
 
-    @pytest.mark.parametrize(
-        "groups",
-        ["vip", [7], [""], [" "], ["x" * 257], ["line\nbreak"], [f"g{n}" for n in range(201)], {"vip": True}],
-        ids=["text", "number", "empty", "blank", "long", "control", "many", "object"],
-    )
-    async def test_others_are_refused(self, admin: httpx2.AsyncClient, groups: Any) -> None:
-        body = {"schema_id": "default", "traits": {"email": new_address()}, "groups": groups}
-        assert code(await admin.post("/admin/identities", json=body)) == (400, "invalid_input")
+    async def test_others_are_refused(self, admin: httpx2.AsyncClient) -> None:
+        many = [f"g{n}" for n in range(201)]
+        for groups in ("vip", [7], [""], [" "], ["x" * 257], ["line\nbreak"], many, {"vip": True}):
+            body = {"schema_id": "default", "traits": {"email": new_address()}, "groups": groups}
+            assert code(await admin.post("/admin/identities", json=body)) == (400, "invalid_input"), groups
 
 
 class TestFilter:
@@ -127,10 +124,10 @@ class TestFilter:
         assert [each["id"] for each in found.json()] == [both["id"]]
         assert (await admin.get("/admin/identities?group=vip&group=trade&state=inactive")).json() == []
 
-    @pytest.mark.parametrize("name", ["unknown", "%00", "x" * 300])
-    async def test_an_unknown_group_has_no_members(self, admin: httpx2.AsyncClient, name: str) -> None:
+    async def test_an_unknown_group_has_no_members(self, admin: httpx2.AsyncClient) -> None:
         await made(admin, groups=["vip"])
-        assert (await admin.get(f"/admin/identities?group={name}")).json() == []
+        for name in ("unknown", "%00", "x" * 300):
+            assert (await admin.get(f"/admin/identities?group={name}")).json() == [], name
 
     async def test_few_are_searched_by_at_once(self, admin: httpx2.AsyncClient) -> None:
         query = "&".join(f"group=g{n}" for n in range(6))
@@ -155,13 +152,13 @@ class TestVersions:
         now = await admin.get(path)
         assert (now.headers["etag"], now.json().get("groups"), now.json()["metadata_public"]) == ('"2"', None, {"n": 1})
 
-    @pytest.mark.parametrize("tags", ["*", '"1"', 'W/"1"', '"7", "1"'])
-    async def test_any_of_the_named_versions_will_do(self, admin: httpx2.AsyncClient, tags: str) -> None:
-        path = f"/admin/identities/{(await made(admin))['id']}"
-        answer = await admin.patch(
-            path, json=[{"op": "add", "path": "/groups/-", "value": "vip"}], headers={"if-match": tags}
-        )
-        assert answer.status_code == 200
+    async def test_any_of_the_named_versions_will_do(self, admin: httpx2.AsyncClient) -> None:
+        for tags in ("*", '"1"', 'W/"1"', '"7", "1"'):
+            path = f"/admin/identities/{(await made(admin))['id']}"
+            answer = await admin.patch(
+                path, json=[{"op": "add", "path": "/groups/-", "value": "vip"}], headers={"if-match": tags}
+            )
+            assert answer.status_code == 200, tags
 
     async def test_a_group_has_a_version_of_its_own_that_its_members_change(self, admin: httpx2.AsyncClient) -> None:
         path = f"/admin/groups/{(await group(admin, 'vip'))['id']}"
@@ -196,9 +193,8 @@ class TestGroups:
         assert code(await admin.post("/admin/groups", json={"name": "new", "external_id": "7"})) == (409, "conflict")
         assert code(await admin.put(f"/admin/groups/{other['id']}", json={"name": "vip"})) == (409, "conflict")
 
-    @pytest.mark.parametrize(
-        "body",
-        [
+    async def test_others_are_refused(self, admin: httpx2.AsyncClient) -> None:
+        for body in (
             {},
             {"name": "a"},
             {"name": "with space"},
@@ -210,10 +206,8 @@ class TestGroups:
             {"name": "vip", "members": []},
             {"name": 7},
             [],
-        ],
-    )
-    async def test_others_are_refused(self, admin: httpx2.AsyncClient, body: Any) -> None:
-        assert (await admin.post("/admin/groups", json=body)).status_code == 400
+        ):
+            assert (await admin.post("/admin/groups", json=body)).status_code == 400, body
 
     async def test_groups_are_listed_page_by_page_and_found_by_name(self, admin: httpx2.AsyncClient) -> None:
         names = [(await group(admin, f"group-{n}"))["name"] for n in range(3)]
@@ -269,19 +263,17 @@ class TestMembers:
         assert (await admin.put(f"{path}/{uuid4()}")).status_code == 404
         assert (await admin.put(f"{path}/nobody")).status_code == 404
 
-    @pytest.mark.parametrize(
-        "body",
-        [
+    async def test_other_changes_are_refused(self, admin: httpx2.AsyncClient) -> None:
+        path = f"/admin/groups/{(await group(admin, 'vip'))['id']}/members"
+        one = str(uuid4())
+        for body in (
             {"add": ["no-uuid"]},
-            {"add": [str(uuid4())] * 501},
+            {"add": [one] * 501},
             {"add": [str(n) for n in range(3)]},
             {"added": []},
-            {"add": [(one := str(uuid4()))], "remove": [one]},
-        ],
-    )
-    async def test_other_changes_are_refused(self, admin: httpx2.AsyncClient, body: Any) -> None:
-        path = f"/admin/groups/{(await group(admin, 'vip'))['id']}/members"
-        assert (await admin.patch(path, json=body)).status_code == 400
+            {"add": [one], "remove": [one]},
+        ):
+            assert (await admin.patch(path, json=body)).status_code == 400, body
 
     async def test_an_account_is_in_few_groups(self, admin: httpx2.AsyncClient) -> None:
         identity = await made(admin, groups=[f"g{n}" for n in range(200)])

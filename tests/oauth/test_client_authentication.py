@@ -1,7 +1,7 @@
 """A service authenticates by one method, with one of its secrets or a signed assertion that counts once."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -13,11 +13,15 @@ from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens import received_token_store
 from tests.oauth.conftest import ENDPOINT, IP, ISSUER, NEW, OLD, OTHER_KEY, assertion, authentication_of, basic
+from tests.services.databases import sqlalchemy_url
 
 
 @pytest.fixture
-def authentication(database: Database, clock: StoppedClock) -> ClientAuthentication:
-    return authentication_of(database, clock)
+async def authentication(sqlite_dsn: str, clock: StoppedClock) -> AsyncIterator[ClientAuthentication]:
+    """One whose database has nothing to do but to keep an assertion."""
+    database = Database(sqlalchemy_url(sqlite_dsn))
+    yield authentication_of(database, clock)
+    await database.close()
 
 
 async def test_either_of_two_secrets_authenticates_by_header_or_form(authentication: ClientAuthentication) -> None:
@@ -149,7 +153,8 @@ async def test_row_017_an_assertion_counts_once_in_all_processes_and_after_a_res
     assert await authentication_of(database, clock).authenticate([], again, ip=IP) == "mail"
 
 
-async def test_only_wrong_credentials_are_counted(database: Database, clock: StoppedClock) -> None:
+async def test_only_wrong_credentials_are_counted(sqlite_dsn: str, clock: StoppedClock) -> None:
+    database = Database(sqlalchemy_url(sqlite_dsn))
     authentication = authentication_of(database, clock, per_ip="2/minute")
     for _ in range(2):
         with pytest.raises(InvalidClient):
@@ -158,3 +163,4 @@ async def test_only_wrong_credentials_are_counted(database: Database, clock: Sto
         await authentication.authenticate([basic("orders", "guess")], {}, ip=IP)
     for _ in range(5):
         assert await authentication.authenticate([basic("orders", OLD)], {}, ip=IP) == "orders"
+    await database.close()
