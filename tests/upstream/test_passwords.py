@@ -70,14 +70,16 @@ async def test_other_stores_keep_their_own_passwords(open_shop: OpenShop, openid
     assert "/token" not in openid_provider.counts()
 
 
-@pytest.mark.parametrize(
-    ("username", "password"),
-    [(ADA, "wrong"), ("nobody@example.org", PASSWORD), (ADA, PASSWORD.upper()), (ADA, f"{PASSWORD} ")],
-)
-async def test_what_is_wrong_is_told_alike(open_shop: OpenShop, username: str, password: str) -> None:
+async def test_what_is_wrong_is_told_alike(open_shop: OpenShop) -> None:
     scene = await open_shop(password_grant=GRANT)
-    answer = await sign_in(scene, username, password)
-    assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
+    for username, password in (
+        (ADA, "wrong"),
+        ("nobody@example.org", PASSWORD),
+        (ADA, PASSWORD.upper()),
+        (ADA, f"{PASSWORD} "),
+    ):
+        answer = await sign_in(scene, username, password)
+        assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED"), (username, password)
     assert await scene.rows("identities") == []
 
 
@@ -111,32 +113,27 @@ async def test_an_account_with_a_second_factor_at_the_provider_is_refused(
     assert "second factor" in answer.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("amr", [["pwd", "otp"], ["mfa"], ["hwk"]])
 async def test_a_token_that_tells_of_a_second_factor_is_refused(
-    open_shop: OpenShop, openid_provider: OpenIDProvider, amr: list[str]
+    open_shop: OpenShop, openid_provider: OpenIDProvider
 ) -> None:
     scene = await open_shop(password_grant=GRANT)
-    openid_provider.person(ADA, amr=amr)
-    assert (await sign_in(scene)).status_code == 403
+    for amr in (["pwd", "otp"], ["mfa"], ["hwk"]):
+        openid_provider.person(ADA, amr=amr)
+        assert (await sign_in(scene)).status_code == 403, amr
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+async def test_how_providers_ask_for_a_second_factor(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
+    """Auth0, Entra, and Entra by its error."""
+    scene = await open_shop(password_grant=GRANT)
+    for body in (
         '{"error": "mfa_required", "mfa_token": "Fe26.2"}',
         '{"error": "invalid_grant", "error_codes": [50076]}',
         '{"error": "interaction_required", "suberror": "basic_action"}',
-    ],
-    ids=["Auth0", "Entra", "Entra by its error"],
-)
-async def test_how_providers_ask_for_a_second_factor(
-    open_shop: OpenShop, openid_provider: OpenIDProvider, body: str
-) -> None:
-    scene = await open_shop(password_grant=GRANT)
-    openid_provider.faults(token={"status": 400, "body": body})
-    answer = await sign_in(scene)
-    assert answer.status_code == 403
-    assert "Fe26" not in answer.text
+    ):
+        openid_provider.faults(token={"status": 400, "body": body})
+        answer = await sign_in(scene)
+        assert answer.status_code == 403, body
+        assert "Fe26" not in answer.text
 
 
 AWAY = (503, "IDENTITY_PROVIDER_UNAVAILABLE")
@@ -156,18 +153,17 @@ FAULTS: Mapping[str, tuple[Mapping[str, Any], tuple[int, str]]] = {
 }
 
 
-@pytest.mark.parametrize("what", FAULTS)
-async def test_the_provider_s_errors_are_passed_on(
-    open_shop: OpenShop, openid_provider: OpenIDProvider, what: str
-) -> None:
-    fault, expected = FAULTS[what]
+async def test_the_provider_s_errors_are_passed_on(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
     scene = await open_shop(password_grant=GRANT)
-    openid_provider.faults(token=fault)
-    answer = await sign_in(scene)
-    assert (answer.status_code, code_of(answer)) == expected
-    assert "<b>" not in answer.text
-    if expected == OFTEN:
-        assert answer.headers["retry-after"] == "40"
+    for what, (fault, expected) in FAULTS.items():
+        openid_provider.faults(token=fault)
+        asked = openid_provider.counts().get("/token", 0)
+        answer = await sign_in(scene)
+        assert (answer.status_code, code_of(answer)) == expected, what
+        assert openid_provider.counts()["/token"] > asked, what
+        assert "<b>" not in answer.text
+        if expected == OFTEN:
+            assert answer.headers["retry-after"] == "40"
 
 
 async def test_an_outage_spends_no_attempts(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
@@ -179,19 +175,20 @@ async def test_an_outage_spends_no_attempts(open_shop: OpenShop, openid_provider
     assert (await sign_in(scene)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [{"aud": "another-app"}, {"iss": "https://evil.example"}, {"exp": 1}, {"sub": None}, {"nonce": "n"}],
-    ids=str,
-)
-async def test_a_token_that_is_not_for_us_signs_nobody_in(
-    open_shop: OpenShop, openid_provider: OpenIDProvider, claims: dict[str, Any]
-) -> None:
+async def test_a_token_that_is_not_for_us_signs_nobody_in(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
     scene = await open_shop(password_grant=GRANT)
-    token = openid_provider.sign({"aud": "shop", "sub": "sub-ada", "email": ADA, **claims})
-    said = f'{{"access_token": "x", "token_type": "Bearer", "id_token": "{token}"}}'
-    openid_provider.faults(token={"status": 200, "body": said})
-    assert (await sign_in(scene)).status_code == 503
+    others: list[dict[str, Any]] = [
+        {"aud": "another-app"},
+        {"iss": "https://evil.example"},
+        {"exp": 1},
+        {"sub": None},
+        {"nonce": "n"},
+    ]
+    for claims in others:
+        token = openid_provider.sign({"aud": "shop", "sub": "sub-ada", "email": ADA, **claims})
+        said = f'{{"access_token": "x", "token_type": "Bearer", "id_token": "{token}"}}'
+        openid_provider.faults(token={"status": 200, "body": said})
+        assert (await sign_in(scene)).status_code == 503, claims
     assert await scene.rows("identities") == []
 
 
