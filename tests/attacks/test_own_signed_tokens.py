@@ -105,10 +105,10 @@ def spellings_of(key: PrivateKey) -> Iterator[bytes]:
     yield from (json.dumps(jwk).encode(), json.dumps({"keys": [jwk]}).encode(), str(jwk["x"]).encode(), b"")
 
 
-@pytest.mark.parametrize("algorithm", HMACS)
-async def test_row_001_and_002_our_public_keys_are_no_secrets(door: Door, algorithm: str) -> None:
-    for secret in spellings_of(door.key):
-        assert not await door.accepts(hashed(secret, algorithm, door.header, door.claims()))
+async def test_row_001_and_002_our_public_keys_are_no_secrets(door: Door) -> None:
+    for algorithm in HMACS:
+        for secret in spellings_of(door.key):
+            assert not await door.accepts(hashed(secret, algorithm, door.header, door.claims())), algorithm
 
 
 async def test_row_003_a_key_set_that_is_read_from_us_is_no_secret(door: Door) -> None:
@@ -117,47 +117,47 @@ async def test_row_003_a_key_set_that_is_read_from_us_is_no_secret(door: Door) -
         assert not await door.accepts(hashed(body, "HS256", door.header, door.claims()))
 
 
-@pytest.mark.parametrize("crit", [["bork"], ["cnf"], [], ["alg"], ["b64"], "bork", None])
-async def test_row_004_no_extension_is_understood_in_our_own_tokens(door: Door, crit: Any) -> None:
-    for more in ({}, {"bork": 1, "cnf": {}, "b64": True}):
-        assert not await door.accepts(signed(door.key, door.claims(), {**door.header, **more, "crit": crit}))
+async def test_row_004_no_extension_is_understood_in_our_own_tokens(door: Door) -> None:
+    for crit in [["bork"], ["cnf"], [], ["alg"], ["b64"], "bork", None]:
+        for more in ({}, {"bork": 1, "cnf": {}, "b64": True}):
+            assert not await door.accepts(signed(door.key, door.claims(), {**door.header, **more, "crit": crit})), crit
 
 
-@pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", "none ", None, False])
-async def test_row_005_an_unsigned_token_of_ours_is_refused(door: Door, name: Any) -> None:
-    said = f"{part({**door.header, 'alg': name})}.{part(door.claims())}"
-    for token in (f"{said}.", said, f"{said}.AA", f"{said}.{part(bytes(64))}"):
-        assert not await door.accepts(token)
-    header = {key: value for key, value in door.header.items() if key != "alg"}
-    assert not await door.accepts(f"{part(header)}.{part(door.claims())}.")
-    assert not await door.accepts(signed(door.key, door.claims(), header))
+async def test_row_005_an_unsigned_token_of_ours_is_refused(door: Door) -> None:
+    for name in ["none", "None", "NONE", "nOnE", "", "none ", None, False]:
+        said = f"{part({**door.header, 'alg': name})}.{part(door.claims())}"
+        for token in (f"{said}.", said, f"{said}.AA", f"{said}.{part(bytes(64))}"):
+            assert not await door.accepts(token), name
+        header = {key: value for key, value in door.header.items() if key != "alg"}
+        assert not await door.accepts(f"{part(header)}.{part(door.claims())}."), name
+        assert not await door.accepts(signed(door.key, door.claims(), header)), name
 
 
-@pytest.mark.parametrize("kid", ["ours", "the stranger's", None, "", "../../dev/null"])
-async def test_row_006_a_key_that_a_token_brings_along_is_not_used(door: Door, kid: str | None) -> None:
-    names = {"ours": door.key.kid, "the stranger's": STRANGER.kid}
-    named = {} if kid is None else {"kid": names.get(kid, kid)}
-    public = STRANGER.public_jwk()
-    for brought in (
-        {},
-        {"jwk": public},
-        {"jku": "http://127.0.0.1:1/keys"},
-        {"x5u": "http://127.0.0.1:1/certificate"},
-        {"x5c": ["MIIB"]},
-        {"jwk": public, "jku": "data:application/json,{}", "x5c": []},
-    ):
-        header = {"alg": "ES256", "typ": door.typ, **named, **brought}
-        assert not await door.accepts(signed(STRANGER, door.claims(), header))
+async def test_row_006_a_key_that_a_token_brings_along_is_not_used(door: Door) -> None:
+    for kid in ["ours", "the stranger's", None, "", "../../dev/null"]:
+        names = {"ours": door.key.kid, "the stranger's": STRANGER.kid}
+        named = {} if kid is None else {"kid": names.get(kid, kid)}
+        public = STRANGER.public_jwk()
+        for brought in (
+            {},
+            {"jwk": public},
+            {"jku": "http://127.0.0.1:1/keys"},
+            {"x5u": "http://127.0.0.1:1/certificate"},
+            {"x5c": ["MIIB"]},
+            {"jwk": public, "jku": "data:application/json,{}", "x5c": []},
+        ):
+            header = {"alg": "ES256", "typ": door.typ, **named, **brought}
+            assert not await door.accepts(signed(STRANGER, door.claims(), header)), kid
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "EdDSA", "ES384", "ES512", *HMACS])
-async def test_row_008_the_family_of_a_key_cannot_be_switched(door: Door, algorithm: str) -> None:
+async def test_row_008_the_family_of_a_key_cannot_be_switched(door: Door) -> None:
     """Also not where the signature is right by the key that was meant."""
-    assert not await door.accepts(signed(door.key, door.claims(), {**door.header, "alg": algorithm}))
-    if algorithm not in HMACS:
-        other = PrivateKey.generate(algorithm)
-        header = {**door.header, "alg": algorithm, "jwk": other.public_jwk()}
-        assert not await door.accepts(signed(other, door.claims(), header))
+    for algorithm in ["RS256", "PS256", "EdDSA", "ES384", "ES512", *HMACS]:
+        assert not await door.accepts(signed(door.key, door.claims(), {**door.header, "alg": algorithm})), algorithm
+        if algorithm not in HMACS:
+            other = PrivateKey.generate(algorithm)
+            header = {**door.header, "alg": algorithm, "jwk": other.public_jwk()}
+            assert not await door.accepts(signed(other, door.claims(), header)), algorithm
 
 
 async def test_row_008_a_token_of_one_kind_is_none_of_the_other(sqlite: Database, clock: StoppedClock) -> None:
@@ -177,27 +177,27 @@ async def test_row_011_a_signed_token_has_one_spelling(door: Door) -> None:
     assert await door.accepts(token)
 
 
-@pytest.mark.parametrize("audience", [None, "", [], [""], 7, {}, True, "other", ["other"], [["stock"]], [None]])
-async def test_row_012_what_is_not_for_us_or_names_no_audience_is_refused(door: Door, audience: Any) -> None:
+async def test_row_012_what_is_not_for_us_or_names_no_audience_is_refused(door: Door) -> None:
     """An access token is for others, and needs an audience that can be compared."""
-    claims = {**door.claims(), "aud": audience}
-    accepted = await door.accepts(signed(door.key, claims, door.header))
-    assert not accepted or (door.typ == "at+jwt" and audience == "other")
-    del claims["aud"]
-    assert not await door.accepts(signed(door.key, claims, door.header))
+    for audience in [None, "", [], [""], 7, {}, True, "other", ["other"], [["stock"]], [None]]:
+        claims = {**door.claims(), "aud": audience}
+        accepted = await door.accepts(signed(door.key, claims, door.header))
+        assert not accepted or (door.typ == "at+jwt" and audience == "other"), audience
+        del claims["aud"]
+        assert not await door.accepts(signed(door.key, claims, door.header)), audience
 
 
-@pytest.mark.parametrize("value", [None, "4102444800", True, [], {}, -1, 0, 1e400, 10**400, -(10**30)])
-async def test_row_012_a_time_that_is_none_excuses_nothing(door: Door, value: Any) -> None:
-    said = json.dumps({**door.claims(), "exp": value}).encode()
-    assert not await door.accepts(signed(door.key, said, door.header))
-    claims = {**door.claims(), "exp": value, "aud": [], "sub": None}
-    assert not await door.accepts(signed(door.key, json.dumps(claims).encode(), door.header))
+async def test_row_012_a_time_that_is_none_excuses_nothing(door: Door) -> None:
+    for value in [None, "4102444800", True, [], {}, -1, 0, 1e400, 10**400, -(10**30)]:
+        said = json.dumps({**door.claims(), "exp": value}).encode()
+        assert not await door.accepts(signed(door.key, said, door.header)), value
+        claims = {**door.claims(), "exp": value, "aud": [], "sub": None}
+        assert not await door.accepts(signed(door.key, json.dumps(claims).encode(), door.header)), value
 
 
-@pytest.mark.parametrize("token", MONSTERS.values(), ids=MONSTERS)
-async def test_row_013_and_014_what_was_crafted_is_refused_as_any_other(door: Door, token: str) -> None:
-    assert not await door.accepts(token)
+async def test_row_013_and_014_what_was_crafted_is_refused_as_any_other(door: Door) -> None:
+    for name, token in MONSTERS.items():
+        assert not await door.accepts(token), name
 
 
 async def test_row_013_a_megabyte_is_refused_before_it_is_decoded(door: Door) -> None:
