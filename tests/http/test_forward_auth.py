@@ -32,6 +32,8 @@ EMPTY = {
     "x-shopkeeper-aal": "",
     "x-shopkeeper-email": "",
     "x-shopkeeper-email-verified": "",
+    "x-shopkeeper-provider": "",
+    "x-shopkeeper-issuer": "",
 }
 TEMPLATES = {"orders": {"jwks_url": jwks(PrivateKey.generate().private_jwk())}}
 SETTINGS: dict[str, Any] = {"session": {"whoami": {"tokenizer": {"templates": TEMPLATES}}}}
@@ -67,6 +69,8 @@ async def test_a_session_is_told_in_headers(scene: Scene, carried: str) -> None:
             "x-shopkeeper-aal": "aal1",
             "x-shopkeeper-email": email,
             "x-shopkeeper-email-verified": "false",
+            "x-shopkeeper-provider": "",
+            "x-shopkeeper-issuer": "",
         }
 
 

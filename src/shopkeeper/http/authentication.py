@@ -199,6 +199,23 @@ class RequestAuthenticator:
         """
         return self._session(RequestCredentials(scope, read=self._read))
 
+    async def customer_in(self, scope: Scope) -> CachedSession | Principal | None:
+        """Return the session of a request as `session_in` does, or else the customer for whom a provider of its store
+        vouches, by the token sources of GraphQL; None where there is neither.
+
+        Raises `StoreUnknown`, and the refusals of such customers, whose token or session is valid.
+        """
+        credentials = RequestCredentials(scope, read=self._read)
+        known: KnownSessions = {}
+        cached = await self._session(credentials, known=known)
+        if cached is not None:
+            return cached
+        name, tenant = credentials.named_store(self._store_header, self._tenant_header)
+        store = self._stores.choose(name=name, tenant=tenant, host=credentials.header(b"host"))
+        presented = self._presented(credentials, store=store)
+        client = client_of(scope, trusted_proxies=self._trusted_proxies)
+        return await self._resolver.vouched_for(presented, store=store.id, client=client, known=known)
+
     async def session_of(self, request: HTTPConnection) -> Session | None:
         """Return the session of a request, from a header or a cookie, or None if no token is valid.
 

@@ -1,7 +1,9 @@
 """Forward authentication: a gateway asks here about each request before it passes the request on.
 
-    ANY /forward-auth             200 with headers about the session, or 401, 403
-    ANY /forward-auth-optional    200 without a session too, with the same headers, empty
+    ANY /forward-auth             200 with headers about the customer, or 401, 403, 503
+    ANY /forward-auth-optional    200 for visitors who are no customers, too, with the same headers, empty
+
+A customer has a session of ours, or a token or session that a provider of the store vouches for, as in GraphQL.
 
 nginx (`auth_request`) and Traefik ask one address; Envoy (`ext_authz`) appends the path of the original request to it.
 What is asked for is never read: every path below gives the same answer, and only the gateway's own address, without
@@ -19,16 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import StoreUnknown, Unauthenticated
+from shopkeeper.errors import Forbidden, IdentityDisabled, StoreUnknown, Unauthenticated
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import NO_STORE, error_response, in_each_language, redirect
 from shopkeeper.http.whoami import OK, TOKENIZE_AS
-from shopkeeper.identity.values import Via
+from shopkeeper.identity.values import Identity, Via
 from shopkeeper.parsing import parse_accept
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.tokenizer import SessionTokenizer
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.values import Principal, Session
 
 PATH: Final = "/forward-auth"
 OPTIONAL_PATH: Final = "/forward-auth-optional"
@@ -83,20 +85,22 @@ class ForwardAuth:
     async def _answer(self, scope: Scope) -> ASGIApp:
         # What is appended to the gateway's own address is the visitor's.
         options = QueryParams(scope["query_string"] if scope["path"] == self._path else b"")
-        cached = await self._session(scope, options)
-        if cached is not None and cached.whoami.status == OK:
-            return await self._allowed(cached, options)
-        if cached is not None and cached.whoami.refusal is not None:
-            return error_response(cached.whoami.refusal, clock=self._clock, language=self._language(scope))
+        customer = await self._customer(scope, options)
+        if isinstance(customer, Principal):
+            return self._allowed_by_provider(customer, options)
+        if customer is not None and customer.whoami.status == OK:
+            return await self._allowed(customer, options)
+        if customer is not None and customer.whoami.refusal is not None:
+            return error_response(customer.whoami.refusal, clock=self._clock, language=self._language(scope))
         if self._optional:
-            return _empty(_about(None))
+            return _empty(_headers())
         if options.get("redirect") == _LOGIN and _shows_page(scope):
             return self._to_login(scope)
         return self._refusals[self._language(scope)]
 
-    async def _session(self, scope: Scope, options: QueryParams) -> CachedSession | None:
-        """Return the session of a request, if it counts in the gateway's store: the one that its address names, else
-        that of the host, else the default. A visitor's query and headers name none."""
+    async def _customer(self, scope: Scope, options: QueryParams) -> CachedSession | Principal | None:
+        """Return the session of a request, or the customer of a provider, that counts in the gateway's store: the one
+        that its address names, else that of the host, else the default. A visitor's query and headers name none."""
         try:
             host = Headers(scope=scope).get("host")
             store = self._stores.choose(name=options.get(STORE), tenant=options.get(TENANT), host=host)
@@ -105,16 +109,27 @@ class ForwardAuth:
         name, _, tenant = store.id.partition("@")
         headers = [header for header in scope["headers"] if header[0] not in self._store_headers]
         query = urlencode({STORE: name, **({TENANT: tenant} if tenant else {})}).encode()
-        return await self._authenticator.session_in({**scope, "headers": headers, "query_string": query})
+        try:
+            return await self._authenticator.customer_in({**scope, "headers": headers, "query_string": query})
+        except IdentityDisabled:
+            return None  # as their sessions, which have ended
 
     async def _allowed(self, cached: CachedSession, options: QueryParams) -> ASGIApp:
-        session, headers = cached.session, [*_about(cached.session)]
+        session, headers = cached.session, [*_of_session(cached.session)]
         note(principal=str(session.identity.id))
         template = options.get(TOKENIZE_AS)
         if template:
             token = await self._tokenizer.tokenize(session, template, shown=cached.whoami.body)
             headers.append((b"authorization", b"Bearer " + token.encode()))
         return _empty(headers)
+
+    def _allowed_by_provider(self, customer: Principal, options: QueryParams) -> ASGIApp:
+        note(principal=customer.subject)
+        if options.get(TOKENIZE_AS):
+            raise Forbidden(
+                "This gateway asks for a token that is made of a session of this server. Sign in here first."
+            )
+        return _empty(_of_provider(customer))
 
     def _to_login(self, scope: Scope) -> ASGIApp:
         wanted = self._returns(_original_address(Headers(scope=scope)))
@@ -125,20 +140,51 @@ class ForwardAuth:
         return self._authenticator.language_of(HTTPConnection(scope))
 
 
-def _about(session: Session | None) -> Headers_:
-    """Return the headers about a session, all of them also where there is none: a gateway that copies those that are
+def _of_session(session: Session) -> Headers_:
+    return _headers(
+        session.identity,
+        session=str(session.id),
+        store=session.store or "",
+        aal=session.aal,
+        actor=session.actor.subject if session.actor else "",
+    )
+
+
+def _of_provider(customer: Principal) -> Headers_:
+    voucher = customer.voucher
+    return _headers(
+        customer.identity,
+        store=customer.store,
+        aal=(voucher.aal or "") if voucher else "",
+        provider=voucher.provider if voucher else "",
+        issuer=voucher.issuer if voucher else "",
+    )
+
+
+def _headers(
+    identity: Identity | None = None,
+    *,
+    session: str = "",
+    store: str = "",
+    aal: str = "",
+    actor: str = "",
+    provider: str = "",
+    issuer: str = "",
+) -> Headers_:
+    """Return the headers about a customer, all of them also where there is none: a gateway that copies those that are
     there would otherwise leave in place what the visitor has sent under these names."""
-    identity = session.identity if session is not None else None
     mail = next((a for a in identity.verifiable_addresses if a.via is Via.EMAIL), None) if identity else None
     values = {
         "x-kratos-authenticated-identity-id": str(identity.id) if identity else "",
         "x-shopkeeper-identity-id": str(identity.id) if identity else "",
-        "x-shopkeeper-session-id": str(session.id) if session else "",
-        "x-shopkeeper-store": (session.store or "") if session else "",
-        "x-shopkeeper-aal": session.aal if session else "",
-        "x-shopkeeper-actor": session.actor.subject if session and session.actor else "",
+        "x-shopkeeper-session-id": session,
+        "x-shopkeeper-store": store,
+        "x-shopkeeper-aal": aal,
+        "x-shopkeeper-actor": actor,
         "x-shopkeeper-email": mail.value if mail else "",
         "x-shopkeeper-email-verified": str(mail.verified).lower() if mail else "",
+        "x-shopkeeper-provider": provider,
+        "x-shopkeeper-issuer": issuer,
     }
     return [(name.encode(), quote(value, safe=_PRINTABLE).encode()) for name, value in values.items()]
 

@@ -27,8 +27,8 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
-from shopkeeper.sessions.token_sources import External, TokenSource, source_of
-from shopkeeper.sessions.values import Principal, PrincipalKind
+from shopkeeper.sessions.token_sources import SESSION, External, TokenSource, source_of
+from shopkeeper.sessions.values import Principal, PrincipalKind, Voucher
 from shopkeeper.tokens.sealed import AnonymousVisit
 
 KnownSessions = dict[str, CachedSession | None]
@@ -226,6 +226,27 @@ class PrincipalResolver:
             return _guest(visit[1], place, by_cookie=True)
         return Principal(kind=PrincipalKind.NOBODY, subject="", store=store, client=client)
 
+    async def vouched_for(
+        self, presented: PresentedTokens, *, store: str, client: Client, known: KnownSessions | None = None
+    ) -> Principal | None:
+        """Return the customer for whom another issuer vouches, on the paths that ask for a session; None where no token
+        of the request is one's. As there, the cookie precedes the bearer. A token that is a session of ours counts for
+        nothing.
+
+        Raises the refusals of `Vouching.customer_of`, and that a provider is away.
+        """
+        place, principal = _Place(store, client), None
+        try:
+            if presented.session_token:
+                principal = await self._by_session(presented.session_token, place, known)
+            elif presented.server_cookie is not None:
+                principal = await self._by_server_cookie(presented.server_cookie, place)
+            if principal is None and presented.bearer and not presented.session_token:
+                principal = await self._by_bearer(presented.bearer, place, known)
+        except TokenInvalid:
+            return None
+        return principal if principal is not None and principal.vouched is not None else None
+
     async def _meant(
         self, tokens: Sequence[str], store: str | None, known: KnownSessions | None
     ) -> tuple[str, CachedSession] | None:
@@ -285,7 +306,7 @@ class PrincipalResolver:
         if self._vouching is None:
             raise TokenInvalid
         identity = await self._vouching.customer_of(external, token=token, client=place.client)
-        return _vouched(identity, place, by_cookie=by_cookie)
+        return _vouched(identity, external, place, by_cookie=by_cookie)
 
     async def _visit(self, token: str, store: str | None) -> AnonymousVisit | None:
         if not self._visits.recognises(token):
@@ -324,13 +345,15 @@ def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) 
     )
 
 
-def _vouched(identity: Identity, place: _Place, *, by_cookie: bool = False) -> Principal:
+def _vouched(identity: Identity, external: External, place: _Place, *, by_cookie: bool = False) -> Principal:
+    aal = external.claims.get("acr") if external.token_type == SESSION else None
     return Principal(
         kind=PrincipalKind.CUSTOMER,
         subject=str(identity.id),
         store=place.store,
         client=place.client,
         vouched=identity,
+        voucher=Voucher(external.provider, external.issuer, aal=aal),
         by_cookie=by_cookie,
     )
 

@@ -48,7 +48,7 @@ class External:
         audience: for whom the token was issued; one of them is configured here.
         client_id: the application that the token was issued to, None where the provider does not say.
         groups, roles: what the provider says of the subject, in the claims that the settings name.
-        token_type: `Bearer`, or what the provider says.
+        token_type: `Bearer`, or what the provider says; `session` for a session of a session server.
         groups_left_out: whether the provider left groups out because they are too many (Entra's overage).
         by_application: whether the token is an application's own and speaks for no person (RFC 6749 section 4.4). It
             never becomes an identity.
@@ -68,6 +68,9 @@ class External:
     groups_left_out: bool = False
     by_application: bool = False
 
+
+SESSION: Final = "session"
+"""The `token_type` of a session of a session server."""
 
 Verified = CachedSession | AnonymousVisit | ServiceKey | External | AccessToken
 

@@ -150,12 +150,27 @@ class PrincipalKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Voucher:
+    """Who vouches for a customer without a session of ours.
+
+    Args:
+        provider: the id of the provider in the settings.
+        aal: the assurance of the session at a session server; None for other providers, which tell none.
+    """
+
+    provider: str
+    issuer: str
+    aal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The caller of a request, resolved once per request.
 
     `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. A customer has a
-    session, or `vouched`, the identity of a token that another issuer vouches for. `by_cookie` means that only a
-    cookie, which a browser sends automatically, proves the principal: a change then needs an anti-CSRF token.
+    session, or `vouched`, the identity that another issuer vouches for, and `voucher`, which that is. `by_cookie` means
+    that only a cookie, which a browser sends automatically, proves the principal: a change then needs an anti-CSRF
+    token.
     `impersonation` is the id of the impersonation by which an agent acts as this principal.
     """
 
@@ -166,6 +181,7 @@ class Principal:
     session: Session | None = None
     by_cookie: bool = False
     vouched: Identity | None = None
+    voucher: Voucher | None = None
     impersonation: UUID | None = None
 
     @property

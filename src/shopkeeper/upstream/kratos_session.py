@@ -9,7 +9,7 @@ import msgspec
 from shopkeeper.openid.calls import parse_object
 from shopkeeper.openid.claim_paths import Reading, claimed_names
 from shopkeeper.openid.errors import ProviderAnswerInvalid
-from shopkeeper.sessions.token_sources import External
+from shopkeeper.sessions.token_sources import SESSION, External
 
 LEVELS: Final = ("aal0", "aal1", "aal2", "aal3")
 
@@ -68,7 +68,7 @@ class ServerSession(msgspec.Struct):
             expires_at=self.expires_at,
             groups=tuple(dict.fromkeys(group for names in found for group in names.names)),
             groups_left_out=any(names.reading is not Reading.COMPLETE for names in found),
-            token_type="session",  # noqa: S106 - a kind of token
+            token_type=SESSION,
         )
 
 
