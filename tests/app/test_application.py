@@ -174,6 +174,9 @@ class TestOtherOrigins:
         assert {"x-shop", "x-brand"} <= set(preflight.headers["access-control-allow-headers"].lower().split(", "))
 
 
+WEAK = {"keys": [{"kty": "RSA", "n": "0vx7agoebGcQSuuPiLJXZg", "e": "AQAB"}]}
+
+
 class TestMisconfigured:
     """Settings that are valid, but that a module refuses when the application is built."""
 
@@ -184,6 +187,11 @@ class TestMisconfigured:
             ({"session": {"cookie": {"name": "__Host-visit"}}}, "not Secure"),
             ({"identity": {"schemas": [{"id": "default", "url": "base64://bm8="}]}}, "it is not JSON"),
             ({"identity": {"schemas": [{"id": "default", "url": "http://127.0.0.1:9/s.json"}]}}, "127.0.0.1"),
+            (
+                {"tokens": {"clients": [{"id": "orders", "audiences": ["x"], "jwks": WEAK}]}},
+                "a key of the client 'orders'",
+            ),
+            ({"introspection": {"callers": [{"id": "engine", "jwks": WEAK}]}}, "a key of the caller 'engine'"),
             ({"introspection": {"path": "/oauth2/token"}}, "introspection.path is /oauth2/token"),
             ({"introspection": {"path": "/forward-auth"}}, "introspection.path is /forward-auth"),
             ({"introspection": {"path": "/graphql"}}, "introspection.path is /graphql"),
@@ -194,6 +202,8 @@ class TestMisconfigured:
             "a cookie's name",
             "a broken schema",
             "a schema out of reach",
+            "a weak key of a client",
+            "a weak key of a caller",
             "introspection in place of a route",
             "in place of gateways' questions",
             "in place of a route that is left out here",

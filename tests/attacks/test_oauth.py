@@ -13,7 +13,7 @@ from joserfc import jws
 from shopkeeper.clock import StoppedClock
 from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
-from shopkeeper.oauth.client_authentication import ASSERTION_TYPE
+from shopkeeper.oauth.client_assertions import ASSERTION_TYPE
 from shopkeeper.oauth.grants import ACCESS_TOKEN_TYPE, SESSION_TOKEN_TYPE
 from shopkeeper.tokens.access_tokens import MOST_LINEAGE
 from tests.attacks.conftest import Opening

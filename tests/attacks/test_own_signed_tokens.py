@@ -13,7 +13,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import KeyRing, new_id, new_token
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.jose.keys import PrivateKey
-from shopkeeper.oauth.client_authentication import ASSERTION_TYPE
+from shopkeeper.oauth.client_assertions import ASSERTION_TYPE
 from shopkeeper.oauth.errors import InvalidClient
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens.access_tokens import AccessTokens

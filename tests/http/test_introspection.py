@@ -10,12 +10,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
 from shopkeeper.oauth.introspection_answers import customer_key
+from shopkeeper.storage.database import sqlite_path
 from tests.attacks.scene import ADDRESS, HERE, THERE, Scene, new_address, opened, sign_up, visit
+from tests.services.databases import sqlalchemy_url
 
 PATH = "/oauth2/introspect"
 KEY, NEXT_KEY = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"
@@ -212,9 +216,39 @@ class TestCallers:
             for _ in range(61)
         ]
         assert statuses == [401] * 60 + [429]
+        refused = await app.post(PATH, data={"token": "x", "client_id": "commercetools", "client_secret": OTHER})
+        assert (refused.status_code, refused.json()["error"]) == (429, "temporarily_unavailable")
+        assert int(refused.headers["retry-after"]) >= 1
         answer = await app.post(PATH, data={"token": token}, headers={"authorization": HEADER})
         assert answer.json()["active"] is True
         assert (await (await scene.native(ip=HERE)).post(PATH)).status_code == 401
+
+    async def test_a_database_that_is_away_is_a_503_in_the_shape_of_oauth(
+        self, scene: Scene, sqlite_dsn: str, clock: StoppedClock
+    ) -> None:
+        file = sqlite_path(make_url(sqlalchemy_url(sqlite_dsn)))
+        assert file is not None
+        away = file.rename(file.with_suffix(".away"))
+        with capture_logs() as logs:
+            answer = await (await scene.native()).post(PATH, data={"token": "x", **assertion(clock, jti="fourth")})
+        away.rename(file)
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+        assert answer.headers["cache-control"] == "no-store"
+        assert int(answer.headers["retry-after"]) >= 1
+        [line] = [line for line in logs if line["event"] == "request"]
+        assert line["error"] == answer.headers["x-error-code"]
+        metrics = (await (await scene.admin()).get("/metrics")).text
+        assert 'shopkeeper_introspection_seconds_count{outcome="unavailable"} 1.0' in metrics
+
+    async def test_a_401_tells_of_each_scheme_and_the_log_of_the_error(self, scene: Scene) -> None:
+        with capture_logs() as logs:
+            answer = await (await scene.native()).post(PATH, data={"token": "x"})
+        assert answer.headers.get_list("www-authenticate") == [
+            'Bearer realm="oauth2"',
+            'Basic realm="oauth2", charset="UTF-8"',
+        ]
+        [line] = [line for line in logs if line["event"] == "request"]
+        assert (line["status"], line["error"]) == (401, "invalid_client")
 
     async def test_without_callers_it_is_401(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
         async with opened(sqlite_dsn, tmp_path, clock, settings={}) as scene:

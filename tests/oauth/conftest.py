@@ -9,7 +9,15 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
 from shopkeeper.jose.keys import KeySet, PrivateKey
 from shopkeeper.jose.sign import sign
-from shopkeeper.oauth.client_authentication import ASSERTION_TYPE, ClientAuthentication
+from shopkeeper.oauth.client_assertions import ASSERTION_TYPE, SignedAssertion
+from shopkeeper.oauth.client_authentication import (
+    BearerKey,
+    ClientAuthentication,
+    Method,
+    SecretInForm,
+    SecretInHeader,
+    WholeHeader,
+)
 from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -20,17 +28,25 @@ ISSUER = "https://shop.example.org"
 ENDPOINT = f"{ISSUER}/oauth2/token"
 IP = "203.0.113.7"
 OLD, NEW = "old%:+ 3mRq9ZsVbT1kXw7LhC5dYp2Nf", "new-8GtJ4uEa6oKx0QiWv3BnMc5SzPr"
+WHOLE = f"Basic {NEW}"
+"""A whole value of the header, which looks like a method that it is not."""
 KEY, OTHER_KEY = PrivateKey.generate(), PrivateKey.generate()
 CLIENTS = {
     "orders": ClientCredentials("orders", secrets=(digest(OLD), digest(NEW))),
-    "search": ClientCredentials("search", secrets=(digest("s" + NEW),)),
+    "search": ClientCredentials("search", secrets=(digest("s" + NEW),), authorization=(digest(WHOLE),)),
     "stock": ClientCredentials("stock", keys=KeySet.of_jwks({"keys": [KEY.public_jwk()]})),
     "mail": ClientCredentials("mail", keys=KeySet.of_jwks({"keys": [OTHER_KEY.public_jwk()]})),
 }
 
 
-def authentication_of(database: Database, clock: Clock, *, per_ip: str = "60/minute") -> ClientAuthentication:
-    """Return the client authentication of one process."""
+def authentication_of(
+    database: Database, clock: Clock, *, per_ip: str = "60/minute", as_introspection: bool = False
+) -> ClientAuthentication:
+    """Return the client authentication of one process, with the methods of introspection or of the other endpoints."""
+    assertion = SignedAssertion(CLIENTS, audiences=[ISSUER, ENDPOINT], database=database, clock=clock)
+    methods: list[Method] = [SecretInHeader(CLIENTS), SecretInForm(CLIENTS), assertion]
+    if as_introspection:
+        methods = [WholeHeader(CLIENTS), BearerKey(CLIENTS), *methods]
     throttle = Throttle(
         MemoryCache(clock),
         spare=MemoryCache(clock),
@@ -43,9 +59,7 @@ def authentication_of(database: Database, clock: Clock, *, per_ip: str = "60/min
         block_max=timedelta(minutes=15),
         per_ip=per_ip,
     )
-    return ClientAuthentication(
-        CLIENTS, audiences=[ISSUER, ENDPOINT], database=database, throttle=throttle, clock=clock
-    )
+    return ClientAuthentication(methods, throttle=throttle)
 
 
 def basic(client_id: str, secret: str) -> str:

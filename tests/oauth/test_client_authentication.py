@@ -3,16 +3,18 @@
 import base64
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TooManyRequests
-from shopkeeper.oauth.client_authentication import LONGEST_LIFE, ClientAuthentication
+from shopkeeper.oauth.client_assertions import LONGEST_LIFE
+from shopkeeper.oauth.client_authentication import LONGEST_CREDENTIALS, ClientAuthentication
 from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens import received_token_store
-from tests.oauth.conftest import ENDPOINT, IP, ISSUER, NEW, OLD, OTHER_KEY, assertion, authentication_of, basic
+from tests.oauth.conftest import ENDPOINT, IP, ISSUER, NEW, OLD, OTHER_KEY, WHOLE, assertion, authentication_of, basic
 from tests.services.databases import sqlalchemy_url
 
 
@@ -57,18 +59,60 @@ async def test_wrong_credentials_are_refused_alike(
         ([basic("orders", OLD)], {"client_id": "search"}),
         ([basic("orders", OLD)], {"client_assertion": "a.b.c"}),
         ([], {"client_id": "orders", "client_secret": OLD, "client_assertion_type": "x"}),
-        (["Basic !"], {}),
-        (["Basic " + base64.b64encode(b"orders").decode()], {}),
-        (["Basic " + base64.b64encode(b"\xff:\xff").decode()], {}),
-        (["Basic " + base64.b64encode(b"orders:%ff").decode()], {}),
+        ([], {"client_assertion": "a.b.c"}),
     ],
-    ids=["both", "two headers", "other id", "assertion too", "form too", "no base64", "no colon", "bytes", "no UTF-8"],
+    ids=["both", "two headers", "other id", "assertion too", "form too", "no type"],
 )
-async def test_exactly_one_readable_method_is_needed(
-    authentication: ClientAuthentication, headers: list[str], form: Mapping[str, str]
+@pytest.mark.parametrize("as_introspection", [False, True])
+async def test_exactly_one_method_is_used(
+    database: Database, clock: StoppedClock, headers: list[str], form: Mapping[str, str], as_introspection: bool
 ) -> None:
+    authentication = authentication_of(database, clock, as_introspection=as_introspection)
     with pytest.raises(InvalidRequest):
         await authentication.authenticate(headers, form, ip=IP)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Basic !",
+        "Basic " + base64.b64encode(b"orders").decode(),
+        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+        basic("orders", OLD + "x" * LONGEST_CREDENTIALS),
+        "Digest orders",
+        f"Bearer {OLD}",
+    ],
+    ids=["empty", "no base64", "no colon", "bytes", "too long", "another scheme", "not taken here"],
+)
+async def test_a_header_that_proves_nothing_is_a_401(authentication: ClientAuthentication, header: str) -> None:
+    """RFC 6749 section 5.2: who tried the header is answered with a challenge for it."""
+    with pytest.raises(InvalidClient):
+        await authentication.authenticate([header], {}, ip=IP)
+
+
+async def test_a_secret_may_be_sent_by_basic_without_form_encoding(authentication: ClientAuthentication) -> None:
+    assert quote_plus(OLD) != OLD
+    plain = "Basic " + base64.b64encode(f"orders:{OLD}".encode()).decode()
+    assert await authentication.authenticate([plain], {}, ip=IP) == "orders"
+
+
+async def test_introspection_takes_the_same_methods_and_those_of_engines(
+    database: Database, clock: StoppedClock
+) -> None:
+    authentication = authentication_of(database, clock, as_introspection=True)
+    for headers, form, client in (
+        ([basic("orders", OLD)], {}, "orders"),
+        ([], {"client_id": "orders", "client_secret": NEW}, "orders"),
+        ([], assertion(clock), "stock"),
+        ([f"bearer {NEW}"], {}, "orders"),
+        ([f"Bearer s{NEW}"], {"client_id": "me"}, "search"),
+        ([WHOLE], {"client_id": "me"}, "search"),
+    ):
+        assert await authentication.authenticate(headers, form, ip=IP) == client
+    for wrong in (WHOLE.lower(), f"{WHOLE} ", f"Bearer {NEW}x", NEW):
+        with pytest.raises(InvalidClient):
+            await authentication.authenticate([wrong], {}, ip=IP)
 
 
 @pytest.mark.parametrize("audience", [ISSUER, ENDPOINT, [ISSUER]], ids=["issuer", "endpoint", "list of one"])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.authentication_gate import build_gate
+from shopkeeper.app.client_authentication import CALLER_METHODS, build_caller_authentication
 from shopkeeper.app.identity_providers import fronts_of
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.token_sources import TokenSources
@@ -12,11 +13,8 @@ from shopkeeper.http.introspection import IntrospectionEndpoint
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.identity.values import Identity
 from shopkeeper.jose.algorithms import ASYMMETRIC
-from shopkeeper.jose.keys import KeySet
-from shopkeeper.oauth.client_authentication import ClientAuthentication
-from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.oauth.introspection import Introspection
-from shopkeeper.oauth.introspection_callers import CallerAuthentication, CallerSecrets, IntrospectionCaller, Signed
+from shopkeeper.oauth.introspection_callers import IntrospectionCaller, Signed
 from shopkeeper.oauth.linked_subjects import IdentityOf, LinkedSubjects
 from shopkeeper.oauth.scope_rules import ScopeRules
 from shopkeeper.oauth.signed_introspection import SignedAnswers
@@ -56,28 +54,10 @@ def build_introspection_endpoint(
     settings = infrastructure.settings
     return IntrospectionEndpoint(
         introspection,
-        callers=CallerAuthentication(
-            {
-                caller: _secrets_of(each)
-                for caller, each in zip(
-                    build_callers(settings.introspection, stores), settings.introspection.callers, strict=True
-                )
-            }
-        ),
-        assertions=ClientAuthentication(
-            {
-                caller.id: ClientCredentials(caller.id, keys=KeySet.of_jwks(caller.jwks))
-                for caller in settings.introspection.callers
-                if caller.jwks is not None
-            },
-            audiences=(infrastructure.base_url, f"{infrastructure.base_url}{settings.introspection.path}"),
-            database=infrastructure.database,
-            throttle=accounts.throttles["client"],
-            clock=infrastructure.clock,
-        ),
+        callers={caller.id: caller for caller in build_callers(settings.introspection, stores)},
+        authentication=build_caller_authentication(infrastructure, accounts),
         signed=SignedAnswers(accounts.signing_keys, issuer=infrastructure.base_url, clock=infrastructure.clock),
         stores=stores,
-        throttle=accounts.throttles["client"],
         trusted_proxies=settings.throttle.trusted_proxies,
         deadline=settings.introspection.deadline,
         metrics=metrics,
@@ -107,13 +87,6 @@ def _fronts(caller: ConfiguredCaller, stores: Stores) -> frozenset[str]:
     return frozenset(front.id for front in stores.fronts if {front.id, front.id.partition("@")[0]} & {*caller.stores})
 
 
-def _secrets_of(caller: ConfiguredCaller) -> CallerSecrets:
-    return CallerSecrets(
-        keys=[bytes.fromhex(key.hash) for key in caller.keys],
-        authorization=[bytes.fromhex(value.hash) for value in caller.authorization],
-    )
-
-
 def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> IdentityOf:
     async def identity_of(external: External) -> Identity | None:
         if external.by_application:
@@ -135,7 +108,7 @@ def introspection_metadata(infrastructure: Infrastructure, algorithms: Sequence[
         return {}
     return {
         "introspection_endpoint": f"{infrastructure.base_url}{settings.introspection.path}",
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt", "Bearer"],
+        "introspection_endpoint_auth_methods_supported": list(CALLER_METHODS),
         "introspection_endpoint_auth_signing_alg_values_supported": sorted(ASYMMETRIC),
         "introspection_signing_alg_values_supported": list(algorithms),
     }

@@ -6,18 +6,17 @@ from typing import Final
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.authentication_gate import build_gate
+from shopkeeper.app.client_authentication import CLIENT_METHODS, build_client_authentication
 from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.scope_rules import build_scope_rules
 from shopkeeper.http.oauth_token import REVOCATION_PATH, TOKEN_PATH
 from shopkeeper.jose.algorithms import ASYMMETRIC
-from shopkeeper.jose.keys import KeySet
 from shopkeeper.oauth import grant_types
 from shopkeeper.oauth.access_token_source import AccessTokenSource
-from shopkeeper.oauth.client_authentication import METHODS, ClientAuthentication
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
 from shopkeeper.oauth.client_sessions import ClientSessions, PersonScopes
-from shopkeeper.oauth.clients import ClientCredentials, OAuthClient
+from shopkeeper.oauth.clients import OAuthClient
 from shopkeeper.oauth.grants import Grant
 from shopkeeper.oauth.refresh_tokens import RefreshTokenFamilies, RefreshTokenGrant
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
@@ -72,13 +71,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts, bound: Bound
     source = AccessTokenSource(
         tokens, revoked=revoked, sessions=accounts.sessions, gate=gate, clients=clients, goes_on=goes_on
     )
-    authentication = ClientAuthentication(
-        {each.id: _credentials(each) for each in settings.tokens.clients},
-        audiences=[issuer, f"{issuer}{TOKEN_PATH}"],
-        database=database,
-        throttle=accounts.throttles["client"],
-        clock=clock,
-    )
+    authentication = build_client_authentication(infrastructure, accounts)
     families = RefreshTokenFamilies(
         database,
         tokens=tokens,
@@ -117,7 +110,7 @@ def build_oauth(infrastructure: Infrastructure, accounts: Accounts, bound: Bound
 
 def oauth_metadata(infrastructure: Infrastructure, _algorithms: Sequence[str]) -> Mapping[str, object]:
     """Return the members of the server's metadata about services (RFC 8414 section 2)."""
-    methods, algorithms = list(METHODS), sorted(ASYMMETRIC)
+    methods, algorithms = list(CLIENT_METHODS), sorted(ASYMMETRIC)
     return {
         "token_endpoint": f"{infrastructure.base_url}{TOKEN_PATH}",
         "token_endpoint_auth_methods_supported": methods,
@@ -143,15 +136,6 @@ def _clients(settings: Settings) -> Sequence[OAuthClient]:
         )
 
     return [client(each) for each in settings.tokens.clients]
-
-
-def _credentials(configured: ConfiguredClient) -> ClientCredentials:
-    if configured.jwks is None:
-        return ClientCredentials(configured.id, secrets=tuple(bytes.fromhex(each.hash) for each in configured.secrets))
-    keys = KeySet.of_jwks(configured.jwks)
-    if len(keys) < len(configured.jwks["keys"]):
-        raise ValueError(f"a key of the client {configured.id!r} (tokens.clients) is weak, unreadable or not to sign")
-    return ClientCredentials(configured.id, keys=keys)
 
 
 def _person_scopes(rules: ScopeRules) -> PersonScopes:

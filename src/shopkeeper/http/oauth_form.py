@@ -1,52 +1,109 @@
-"""Reads and answers requests of the OAuth endpoints (RFC 6749 sections 3.2, 5.1 and 5.2).
+"""Reads requests of the OAuth endpoints: the headers that matter, and the parameters of a form, each once."""
 
-Only forms are read, with each parameter once; nothing in the address counts, because addresses are written to logs.
-"""
-
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Message, Receive, Scope
 
-from shopkeeper.errors import Refusal
-from shopkeeper.http.oauth_errors import refusal_response
-from shopkeeper.http.requests import FORM, read_body
-from shopkeeper.oauth.errors import InvalidRequest, OAuthRefused
-from shopkeeper.parsing import media_type_of
+from shopkeeper.errors import BodyIncomplete
+from shopkeeper.http.multipart import MULTIPART, is_multipart, parse_multipart
+from shopkeeper.http.requests import FORM
+from shopkeeper.oauth.errors import InvalidRequest
+from shopkeeper.parsing import gather, media_type_of
 
 LARGEST_FORM: Final = 65_536
 MOST_PARAMETERS: Final = 32
+_HEADERS: Final = frozenset({b"content-type", b"content-length", b"accept"})
+_USUAL: Final = re.compile(rb"token=([A-Za-z0-9._~-]+)")
+"""The form of nearly all requests for introspection, in which nothing is encoded."""
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
-    """Return the parameters of a form. One without a value counts as missing (section 3.1).
+class Head:
+    """The headers that matter here, read in one pass. The first of a repeated one counts, but for `authorization`.
 
-    Raises `InvalidRequest` where a parameter is repeated, and `PayloadTooLarge`.
+    Args:
+        authorization: every `Authorization` header.
     """
-    if request.scope["query_string"]:
-        raise InvalidRequest("Send all parameters in the form, and none in the address.")
-    if media_type_of(request.headers.get("content-type", "")) != FORM:
-        raise InvalidRequest(f"Send the parameters as {FORM}.")
-    body = await read_body(request, limit=LARGEST_FORM)
+
+    __slots__ = ("authorization", "first")
+
+    def __init__(self, scope: Scope) -> None:
+        self.authorization: list[str] = []
+        self.first: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                self.authorization.append(value.decode("latin-1"))
+            elif name in _HEADERS:
+                self.first.setdefault(name, value.decode("latin-1"))
+
+    @property
+    def accept(self) -> str:
+        """What the client prefers."""
+        return self.first.get(b"accept", "")
+
+
+async def read_form(receive: Receive, head: Head, *, multipart: bool = False) -> Mapping[str, str]:
+    """Return the parameters of a form; none where there is no body. One without a value counts as missing (RFC 6749
+    section 3.1).
+
+    Args:
+        multipart: whether the form may be multipart/form-data, too.
+
+    Raises:
+        InvalidRequest: it cannot be read, repeats a parameter, or has too many.
+        PayloadTooLarge: it is too long; the rest is not read.
+        MalformedBody: it is no multipart form, or ends too early.
+    """
+    content_type = head.first.get(b"content-type", "")
+    message = await receive()
+    if content_type == FORM and (usual := _usual(message)):
+        return usual
+    body = await gather(_chunks(receive, first=message), declared=head.first.get(b"content-length"), limit=LARGEST_FORM)
+    if not body:
+        return {}
+    if media_type_of(content_type) == FORM:
+        return parameters_in(body)
+    if multipart and is_multipart(content_type):
+        return _once(parse_multipart(body, content_type))
+    raise InvalidRequest(f"Send the parameters as {FORM}{f' or {MULTIPART}' if multipart else ''}.")
+
+
+def _usual(message: Message) -> Mapping[str, str] | None:
+    """Return the parameters of the usual form, without general parsing."""
+    body = message.get("body", b"")
+    if message.get("more_body", False) or len(body) > LARGEST_FORM:
+        return None
+    found = _USUAL.fullmatch(body)
+    return {"token": found[1].decode("ascii")} if found else None
+
+
+def parameters_in(encoded: bytes) -> Mapping[str, str]:
+    """Return the parameters of an urlencoded form or of a query. Raises `InvalidRequest`."""
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict")
+        pairs = parse_qsl(
+            encoded.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict"
+        )
     except ValueError as broken:
-        raise InvalidRequest("The form cannot be read, or has too many parameters.") from broken
+        raise InvalidRequest("The parameters cannot be read, or are too many.") from broken
+    return _once(pairs)
+
+
+def _once(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    if len(pairs) > MOST_PARAMETERS:
+        raise InvalidRequest("There are too many parameters.")
     if len({name for name, _ in pairs}) < len(pairs):
         raise InvalidRequest("Send each parameter once.")
     return {name: value for name, value in pairs if value}
 
 
-def authorization_of(request: Request) -> list[str]:
-    """Return every `Authorization` header of a request."""
-    return request.headers.getlist("authorization")
-
-
-async def answered(answer: Callable[[], Awaitable[Response]]) -> Response:
-    """Return an answer, or the refusal that it raises in the shape of section 5.2. No error counts as success."""
-    try:
-        return await answer()
-    except (OAuthRefused, Refusal) as refused:
-        return refusal_response(refused)
+async def _chunks(receive: Receive, *, first: Message) -> AsyncIterator[bytes]:
+    message, more = first, True
+    while more:
+        if message["type"] == "http.disconnect":
+            raise BodyIncomplete
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+        if more:
+            message = await receive()

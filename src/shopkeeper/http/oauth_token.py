@@ -1,17 +1,19 @@
 """The routes of services: `POST /oauth2/token` (RFC 6749 section 3.2) and `POST /oauth2/revoke` (RFC 7009)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shopkeeper.errors import Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.oauth_errors import NO_STORE
-from shopkeeper.http.oauth_form import answered, authorization_of, read_form
+from shopkeeper.http.oauth_errors import NO_STORE, refusal_response
+from shopkeeper.http.oauth_form import Head, read_form
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import json_response
+from shopkeeper.oauth.errors import InvalidRequest, OAuthRefused
 from shopkeeper.oauth.grants import Issued
 from shopkeeper.oauth.token_endpoint import TokenEndpoint
 from shopkeeper.oauth.token_revocation import TokenRevocation
@@ -37,20 +39,39 @@ class OAuthTokenRoutes:
 
     async def _issue(self, request: Request) -> Response:
         async def issue() -> Response:
+            authorization, parameters = await _read(request)
             sender = self._authenticator.client_of(request)
-            issued = await self._endpoint.issue(authorization_of(request), await read_form(request), sender=sender)
+            issued = await self._endpoint.issue(authorization, parameters, sender=sender)
             note(principal=f"client:{issued.said.client_id}")
             return json_response(_shown(issued), 200, NO_STORE)
 
-        return await answered(issue)
+        return await _answered(issue)
 
     async def _revoke(self, request: Request) -> Response:
         async def revoke() -> Response:
+            authorization, parameters = await _read(request)
             sender = self._authenticator.client_of(request)
-            await self._revocation.revoke(authorization_of(request), await read_form(request), sender=sender)
+            await self._revocation.revoke(authorization, parameters, sender=sender)
             return Response(status_code=200, headers=dict(NO_STORE))
 
-        return await answered(revoke)
+        return await _answered(revoke)
+
+
+async def _read(request: Request) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Return the `Authorization` headers and the parameters. Nothing in the address counts, because addresses are
+    written to logs."""
+    if request.scope["query_string"]:
+        raise InvalidRequest("Send all parameters in the form, and none in the address.")
+    head = Head(request.scope)
+    return head.authorization, await read_form(request.receive, head)
+
+
+async def _answered(answer: Callable[[], Awaitable[Response]]) -> Response:
+    """Return an answer, or the refusal that it raises. No error counts as success."""
+    try:
+        return await answer()
+    except (OAuthRefused, Refusal) as refused:
+        return refusal_response(refused)
 
 
 def _shown(issued: Issued) -> Mapping[str, Any]:

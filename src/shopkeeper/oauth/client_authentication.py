@@ -1,6 +1,6 @@
-"""Authenticates services: by a secret (RFC 6749 section 2.3.1) or by a signed assertion (RFC 7523 section 3).
+"""Authenticates services, by one of the methods that an endpoint takes.
 
-    one method only -> its credentials -> compared with every secret, or signature, audience, times -> not used before
+    one method only -> the first that the request uses -> compared with the client's secrets, or verified
 
 Only wrong credentials are counted: a stranger behind the same address blocks no service, and a right secret costs no
 question to the cache. Secrets are long and random, so the count limits the work and the noise of guessing.
@@ -8,63 +8,72 @@ question to the cache. Secrets are long and random, so the count limits the work
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
-import structlog
-
-from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, same
-from shopkeeper.jose.claims import LEEWAY, require_text, require_time, require_times
-from shopkeeper.jose.errors import TokenRefused
-from shopkeeper.jose.verify import JwtRules, unverified_issuer, verify
 from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.oauth.errors import InvalidClient, InvalidRequest
-from shopkeeper.storage.database import Database
 from shopkeeper.throttle import Throttle
-from shopkeeper.tokens import received_token_store
 
-ASSERTION: Final = "client_assertion"
-ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
-"""As the server's metadata names them (RFC 8414)."""
-LONGEST_LIFE: Final = timedelta(minutes=5)
-"""How long an assertion is accepted at most, because its `jti` is remembered until then."""
-LONGEST_CREDENTIALS: Final = 2_048
-"""Characters of a Basic header's credentials, and of a secret in the form."""
-_RULES: Final = JwtRules(types=frozenset({None, "jwt", "client-authentication+jwt"}), max_bytes=8_192)
+LONGEST_CREDENTIALS: Final = 8_192
+"""Characters of an `Authorization` header, and of a secret in the form."""
+_UNREADABLE: Final = "The Basic credentials cannot be read: form-encode id and secret, join them by a colon, base64."
 _NO_SECRET: Final = (b"\0" * 32,)
 """Compared with in place of an unknown client's secrets."""
 
-log = structlog.get_logger("shopkeeper.oauth")
+
+class Presented(NamedTuple):
+    """What a request authenticates with.
+
+    Args:
+        header: its `Authorization` header; empty where there is none.
+        parameters: the parameters in its form, each once.
+    """
+
+    header: str
+    parameters: Mapping[str, str]
+
+
+class Method(Protocol):
+    """A way to authenticate.
+
+    Args:
+        name: as the server's metadata name it (RFC 8414 section 2); empty for one that is agreed on elsewhere.
+        scheme: the scheme of `Authorization` that it uses; empty where it uses the form.
+        parameters: the parameters of the form that are credentials of it.
+    """
+
+    name: str
+    scheme: str
+    parameters: frozenset[str]
+
+    async def client_of(self, presented: Presented) -> str | None:
+        """Return the id of the client; None where a request does not use this method.
+
+        Raises:
+            InvalidClient: the credentials are wrong, or cannot be read.
+            InvalidRequest: the request contradicts itself.
+        """
 
 
 class ClientAuthentication:
-    """Authenticates the clients of the OAuth endpoints.
+    """Authenticates the clients of an endpoint.
 
     Args:
-        clients: what each client authenticates with, by its id.
-        audiences: the values of `aud` that an assertion may have: the issuer and the token endpoint.
-        database: remembers assertions, so that each counts once, in every process and after a restart.
+        methods: the methods that it takes; of several that use the same header, the first that knows it decides.
         throttle: limits wrong credentials of an address.
     """
 
-    def __init__(
-        self,
-        clients: Mapping[str, ClientCredentials],
-        *,
-        audiences: Collection[str],
-        database: Database,
-        throttle: Throttle,
-        clock: Clock,
-    ) -> None:
-        self._clients, self._audiences = dict(clients), frozenset(audiences)
-        self._database, self._throttle, self._clock = database, throttle, clock
+    def __init__(self, methods: Sequence[Method], *, throttle: Throttle) -> None:
+        self._methods, self._throttle = tuple(methods), throttle
+        self._in_forms = tuple(method.parameters for method in methods if method.parameters)
+        self.names = [method.name for method in methods if method.name]
+        self.schemes = [method.scheme for method in methods if method.scheme]
 
     async def authenticate(self, authorization: Sequence[str], parameters: Mapping[str, str], *, ip: str) -> str:
-        """Return the id of the client that sends a request.
+        """Return the id of the client that sends a request; wrong credentials are counted.
 
         Never call it while a transaction is open.
 
@@ -73,116 +82,144 @@ class ClientAuthentication:
             parameters: the parameters in its form, each once.
 
         Raises:
-            InvalidRequest: several methods at once, or credentials that cannot be read.
+            InvalidRequest: several methods at once.
             InvalidClient: no credentials, or wrong ones.
             TooManyRequests: this address has sent too many wrong ones.
         """
         try:
-            return await self._authenticated(authorization, parameters)
+            return await self.identify(authorization, parameters)
         except InvalidClient:
-            await self._throttle.spend(ip)
+            await self.count_wrong(ip)
             raise
 
-    async def _authenticated(self, authorization: Sequence[str], parameters: Mapping[str, str]) -> str:
-        assertion = ASSERTION in parameters or "client_assertion_type" in parameters
-        if len(authorization) + ("client_secret" in parameters) + assertion > 1:
+    async def identify(self, authorization: Sequence[str], parameters: Mapping[str, str]) -> str:
+        """Return the client as `authenticate` does, and count nothing."""
+        methods_used = len(authorization)
+        for names in self._in_forms:
+            methods_used += not names.isdisjoint(parameters)
+        if methods_used > 1:
             raise InvalidRequest("Authenticate by one method only.")
-        if authorization:
-            client_id, secret = _basic(authorization[0])
-            _require_named(client_id, parameters)
-            return self._by_secret(client_id, secret)
-        if assertion:
-            return await self._by_assertion(parameters)
-        if "client_secret" in parameters and "client_id" in parameters:
-            return self._by_secret(parameters["client_id"], parameters["client_secret"])
-        raise InvalidClient("Authenticate the client: with HTTP Basic, a secret in the form, or a signed assertion.")
+        presented = Presented(authorization[0] if authorization else "", parameters)
+        for method in self._methods:
+            client_id = await method.client_of(presented)
+            if client_id is not None:
+                return client_id
+        raise InvalidClient(f"Authenticate the client, by one of: {', '.join(self.names)}.")
 
-    def _by_secret(self, client_id: str, secret: str) -> str:
-        """Compare with every secret, so that the time tells neither which one matches nor whether the client exists."""
-        known = self._clients.get(client_id)
-        presented = digest(secret[:LONGEST_CREDENTIALS])
-        matches = [same(presented, each) for each in (known.secrets if known and known.secrets else _NO_SECRET)]
-        if known is None or not any(matches) or len(secret) > LONGEST_CREDENTIALS:
-            raise InvalidClient
-        return known.id
+    async def count_wrong(self, ip: str) -> None:
+        """Count wrong credentials of an address. Raises `TooManyRequests`."""
+        await self._throttle.spend(ip)
 
-    async def _by_assertion(self, parameters: Mapping[str, str]) -> str:
-        if parameters.get("client_assertion_type") != ASSERTION_TYPE or ASSERTION not in parameters:
-            raise InvalidRequest(f"Send client_assertion with client_assertion_type={ASSERTION_TYPE}.")
-        try:
-            client_id, jti, until = self._verified(parameters[ASSERTION])
-        except TokenRefused as refused:
-            log.info("oauth.assertion_refused", cause=refused.cause)
-            raise InvalidClient from refused
-        _require_named(client_id, parameters)
-        async with self._database.unit() as unit:
-            first = await received_token_store.is_first(unit, _digest(client_id, jti), expires_at=until)
-        if not first:
-            log.warning("oauth.assertion_repeated", client=client_id)
+
+class _Secrets:
+    """The secrets of clients, by id."""
+
+    def __init__(self, clients: Mapping[str, ClientCredentials]) -> None:
+        self._of_client = {each.id: each.secrets for each in clients.values() if each.secrets}
+
+    def require(self, client_id: str, *spellings: str) -> str:
+        """Return the id of a client that one of the spellings is a secret of. Raises `InvalidClient`.
+
+        Every secret is compared, so that the time tells neither which one matches nor whether the client exists.
+        """
+        secrets = self._of_client.get(client_id)
+        presented = [digest(each[:LONGEST_CREDENTIALS]) for each in spellings]
+        matches = [same(each, known) for each in presented for known in secrets or _NO_SECRET]
+        if secrets is None or not any(matches) or max(map(len, spellings)) > LONGEST_CREDENTIALS:
             raise InvalidClient
         return client_id
 
-    def _verified(self, assertion: str) -> tuple[str, str, datetime]:
-        """Return the client and the id of an assertion, and until when it would be accepted (RFC 7523 section 3)."""
-        known = self._clients.get(unverified_issuer(assertion, max_bytes=_RULES.max_bytes) or "")
-        if known is None or known.keys is None:
-            raise TokenRefused("The assertion names no client with keys.", cause="client")
-        claims, now = verify(assertion, known.keys, _RULES), self._clock.now()
-        if claims.get("iss") != known.id or claims.get("sub") != known.id:
-            raise TokenRefused("Issuer and subject of an assertion are its client.", cause="issuer")
-        self._require_audience(claims)
-        return known.id, require_text(claims, "jti"), _acceptable_until(claims, now=now)
 
-    def _require_audience(self, claims: Mapping[str, Any]) -> None:
-        """Require one audience, and ours: an assertion for several servers could be used by one at another."""
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if len(audiences) != 1 or not isinstance(audiences[0], str) or audiences[0] not in self._audiences:
-            raise TokenRefused("The assertion is for another server.", cause="audience")
+class SecretInHeader:
+    """`client_secret_basic`: id and secret by HTTP Basic (RFC 6749 section 2.3.1).
 
-
-def _basic(header: str) -> tuple[str, str]:
-    """Return id and secret of a Basic header, each form-decoded (RFC 6749 section 2.3.1).
-
-    >>> _basic("Basic " + base64.b64encode(b"shop%3A1:a+b%25").decode())
-    ('shop:1', 'a b%')
+    Both are form-encoded before base64; many clients leave that out, so the secret may be as it is, too.
     """
-    scheme, _, credentials = header.strip(" ").partition(" ")
-    if scheme.lower() != "basic":
-        raise InvalidClient("Authenticate the client with HTTP Basic, or by parameters in the form.")
-    if len(credentials) > LONGEST_CREDENTIALS:
-        raise InvalidClient
+
+    name, scheme, parameters = "client_secret_basic", "Basic", frozenset[str]()
+
+    def __init__(self, clients: Mapping[str, ClientCredentials]) -> None:
+        self._secrets = _Secrets(clients)
+
+    async def client_of(self, presented: Presented) -> str | None:
+        scheme, _, credentials = presented.header.strip(" ").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        if len(credentials) > LONGEST_CREDENTIALS:
+            raise InvalidClient
+        client_id, secret = _id_and_secret(credentials.strip(" "))
+        if presented.parameters.get("client_id", client_id) != client_id:
+            raise InvalidRequest("client_id is another client than the credentials are of.")
+        return self._secrets.require(client_id, secret, unquote_plus(secret))
+
+
+def _id_and_secret(credentials: str) -> tuple[str, str]:
+    """Return id and secret of Basic credentials, the secret as it is. Raises `InvalidClient`.
+
+    >>> _id_and_secret(base64.b64encode(b"shop%3A1:a+b%25").decode())
+    ('shop:1', 'a+b%25')
+    """
     try:
-        text = base64.b64decode(credentials.strip(" "), validate=True).decode("ascii")
-        client_id, colon, secret = text.partition(":")
-        decoded = (unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict"))
+        client_id, colon, secret = base64.b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, ValueError) as broken:
-        raise InvalidRequest(
-            "The Basic credentials cannot be read: form-encode id and secret, then base64."
-        ) from broken
+        raise InvalidClient(_UNREADABLE) from broken
     if not colon:
-        raise InvalidRequest("The Basic credentials have no colon between id and secret.")
-    return decoded
+        raise InvalidClient(_UNREADABLE)
+    return unquote_plus(client_id), secret
 
 
-def _require_named(client_id: str, parameters: Mapping[str, str]) -> None:
-    """Refuse a `client_id` in the form that is another than the credentials'."""
-    if parameters.get("client_id", client_id) != client_id:
-        raise InvalidRequest("client_id is another client than the credentials are of.")
+class SecretInForm:
+    """`client_secret_post`: id and secret in the form (RFC 6749 section 2.3.1)."""
+
+    name, scheme, parameters = "client_secret_post", "", frozenset({"client_secret"})
+
+    def __init__(self, clients: Mapping[str, ClientCredentials]) -> None:
+        self._secrets = _Secrets(clients)
+
+    async def client_of(self, presented: Presented) -> str | None:
+        secret = presented.parameters.get("client_secret")
+        if secret is None:
+            return None
+        return self._secrets.require(presented.parameters.get("client_id", ""), secret)
 
 
-def _acceptable_until(claims: Mapping[str, Any], *, now: datetime) -> datetime:
-    """Return until when an assertion is accepted: it is refused five minutes after it was issued, whatever it says of
-    its end, because Authlib's say an hour. One that does not say when it was issued must end within that time."""
-    ends_at = require_times(claims, now=now, issued=False)
-    if "iat" in claims:
-        ends_at = min(ends_at, require_time(claims, "iat", now=now) + LONGEST_LIFE)
-    if now - ends_at >= LEEWAY:
-        raise TokenRefused("The assertion was issued more than five minutes ago.", cause="expired")
-    if ends_at - now > LONGEST_LIFE + LEEWAY:
-        raise TokenRefused("An assertion without 'iat' may expire five minutes ahead at most.", cause="lifespan")
-    return ends_at + LEEWAY
+class BearerKey:
+    """A secret as a bearer token (RFC 6750 section 2.1), which says by itself whose it is."""
+
+    name, scheme, parameters = "Bearer", "Bearer", frozenset[str]()
+
+    def __init__(self, clients: Mapping[str, ClientCredentials]) -> None:
+        self._keys = [(each.id, known) for each in clients.values() for known in each.secrets]
+
+    async def client_of(self, presented: Presented) -> str | None:
+        scheme, _, key = presented.header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if len(key) > LONGEST_CREDENTIALS:
+            raise InvalidClient
+        found = _matching(self._keys, key.strip(" "))
+        if found is None:
+            raise InvalidClient
+        return found
 
 
-def _digest(client_id: str, jti: str) -> bytes:
-    return digest(f"client_assertion/{len(client_id)}:{client_id}{jti}")
+class WholeHeader:
+    """An agreed value of the `Authorization` header, compared as it is, whatever its scheme: commercetools sends what
+    it was given as `authorizationHeader`."""
+
+    name, scheme, parameters = "", "", frozenset[str]()
+
+    def __init__(self, clients: Mapping[str, ClientCredentials]) -> None:
+        self._values = [(each.id, known) for each in clients.values() for known in each.authorization]
+
+    async def client_of(self, presented: Presented) -> str | None:
+        if not presented.header or len(presented.header) > LONGEST_CREDENTIALS:
+            return None
+        return _matching(self._values, presented.header)
+
+
+def _matching(known: Sequence[tuple[str, bytes]], text: str) -> str | None:
+    """Return the id that a text belongs to. All are compared, so that the time does not tell which one matches."""
+    presented = digest(text)
+    found = [client_id for client_id, each in known if same(presented, each)]
+    return found[0] if found else None

@@ -7,16 +7,18 @@ from shopkeeper.jose.keys import KeySet
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """How a client authenticates: by one of several secrets, or by keys.
+    """What a service authenticates with.
 
     Args:
         secrets: the SHA-256 of each secret.
-        keys: its public keys; None where it has a secret.
+        keys: its public keys; None where it has none.
+        authorization: the SHA-256 of each whole value of the `Authorization` header.
     """
 
     id: str
     secrets: tuple[bytes, ...] = ()
     keys: KeySet | None = None
+    authorization: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
