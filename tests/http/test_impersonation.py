@@ -1,5 +1,6 @@
 """Agents who act as customers and guests: from the support tool to the order, and what ends it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.sessions import impersonation_store
 from tests.attacks.scene import CART, KEY, ME, ORDER, PASSWORD, PLACE, Scene, ask, fill_cart, sign_in, visit
 from tests.http.support import REASON, Person, Shop, follow, open_shop
 
@@ -50,6 +52,46 @@ class TestHelpingACustomer:
         [noted] = await shop.audited("impersonation.order_placed")
         assert (noted["actor"], noted["subject"]) == (shop.agent.id, shop.customer.id)
         assert (await shop.tool.get(f"/admin/impersonations/{started['id']}")).json()["orders"] == 1
+
+    async def test_an_order_that_is_placed_several_times_at_once_counts_once(self, shop: Shop) -> None:
+        app = await shop.scene.native()
+        started = await shop.started()
+        token = started["session_token"]
+        drafted = await ask(app, token, ORDER, cart=await fill_cart(app, token))
+        draft = drafted["data"]["checkOut"]["order"]["id"]
+        placed = await asyncio.gather(*(ask(app, token, PLACE, order=draft) for _ in range(4)))
+        assert len({each["data"]["placeOrder"]["order"]["orderNumber"] for each in placed}) == 1
+        assert len(await shop.audited("impersonation.order_placed")) == 1
+        assert (await shop.tool.get(f"/admin/impersonations/{started['id']}")).json()["orders"] == 1
+
+    async def test_an_order_whose_record_fails_is_not_placed(
+        self, small: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*arguments: object) -> bool:
+            raise RuntimeError("the record fails")
+
+        app = await small.scene.native()
+        started = await small.started()
+        token = started["session_token"]
+        drafted = await ask(app, token, ORDER, cart=await fill_cart(app, token))
+        draft = drafted["data"]["checkOut"]["order"]["id"]
+        with monkeypatch.context() as broken:
+            broken.setattr(impersonation_store, "add_order", fails)
+            refused = await ask(app, token, PLACE, order=draft)
+        assert refused["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+        assert (await ask(app, token, PLACED))["data"]["findOrders"]["orders"] == []
+        assert "errors" not in await ask(app, token, PLACE, order=draft)
+        assert (await small.tool.get(f"/admin/impersonations/{started['id']}")).json()["orders"] == 1
+
+    async def test_placing_an_order_of_the_customer_again_records_nothing(self, small: Shop) -> None:
+        app = await small.scene.native()
+        own = (await visit(app, username=small.customer.email, password=PASSWORD))["authorization"]
+        draft = (await ask(app, own, ORDER, cart=await fill_cart(app, own)))["data"]["checkOut"]["order"]["id"]
+        await ask(app, own, PLACE, order=draft)
+        started = await small.started()
+        await ask(app, started["session_token"], PLACE, order=draft)
+        assert await small.audited("impersonation.order_placed") == []
+        assert (await small.tool.get(f"/admin/impersonations/{started['id']}")).json()["orders"] == 0
 
     async def test_an_order_of_the_customer_is_marked_as_such(self, small: Shop) -> None:
         app = await small.scene.native()
@@ -277,7 +319,9 @@ class TestWhoMay:
         async with open_shop(sqlite_dsn, tmp_path, clock, named_agents=True) as shop:
             started = await shop.started(session_token=None, agent="Jane of the help desk")
             session = (await shop.whoami(started["session_token"])).json()
-            assert session["actor"] == {"type": "agent", "sub": "Jane of the help desk"}
+            assert session["actor"] == {"type": "agent", "sub": "tool:Jane of the help desk"}
+            for name in (shop.customer.id, shop.customer.id.replace("-", ""), "admin:root", "tool:Jane", " "):
+                assert (await shop.start(session_token=None, agent=name)).status_code == 400, name
 
     async def test_starting_is_limited_for_each_agent(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
@@ -328,6 +372,21 @@ class TestGroups:
             answer = await shop.start()
             assert (answer.status_code, answer.headers["x-error-code"]) == (403, "impersonation_refused")
             assert "protected_groups" in answer.text
+
+    async def test_who_is_protected_meanwhile_is_acted_for_no_more(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        groups = {"protected_groups": ["vip"], "agent_groups": ["support"]}
+        async with open_shop(sqlite_dsn, tmp_path, clock, **groups) as shop:
+            admin = await shop.scene.admin()
+            for name in ("vip", "support"):
+                token = (await shop.started())["session_token"]
+                assert (await shop.whoami(token)).status_code == 200
+                group = (await admin.post("/admin/groups", json={"name": name})).json()["id"]
+                member = f"/admin/groups/{group}/members/{shop.customer.id}"
+                assert (await admin.put(member)).status_code in {200, 201, 204}
+                assert (await shop.whoami(token)).status_code == 401, name
+                await admin.delete(member)
 
 
 class TestStores:

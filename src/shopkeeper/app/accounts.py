@@ -250,6 +250,7 @@ def _acting(infrastructure: Infrastructure) -> Acting | None:
             groups=frozenset(map(group_name_of, settings.impersonation.agent_groups)),
             named=settings.impersonation.named_agents,
         ),
+        protected_groups=frozenset(map(group_name_of, settings.impersonation.protected_groups)),
     )
 
 

@@ -48,7 +48,7 @@ def build_graphql(
         languages=authenticator,
         note=note,
         observe=observe,
-        placed_by_agent=impersonations.note_order if impersonations is not None else None,
+        placed_by_agent=impersonations.record_order if impersonations is not None else None,
     )
 
 

@@ -24,11 +24,21 @@ async def engine_session(
     >>> async with engine_session(engine, shopper, open_unit=database.unit) as session:  # doctest: +SKIP
     ...     cart = await session.carts.current()
     """
+    async with engine_session_in_unit(engine, shopper, open_unit=open_unit, grant=grant) as (session, _):
+        yield session
+
+
+@asynccontextmanager
+async def engine_session_in_unit(
+    engine: Engine, shopper: Shopper, *, open_unit: OpenUnit, grant: Grant | None = None
+) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
+    """Open a session as `engine_session` does, and return its unit beside it, or None for an engine that has none: for
+    what is to be written together with the change."""
     if not engine.shares_transaction:
-        yield engine.bind(None, shopper, grant)
+        yield engine.bind(None, shopper, grant), None
         return
     async with open_unit() as unit:
-        yield engine.bind(unit, shopper, grant)
+        yield engine.bind(unit, shopper, grant), unit
 
 
 def engine_unit(engine: Engine, unit: Unit) -> Unit | None:

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import strawberry
 
-from shopkeeper.commerce.binding import OpenUnit, engine_session, engine_unit
+from shopkeeper.commerce.binding import OpenUnit, engine_session_in_unit, engine_unit
 from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper, ShopperKind
+from shopkeeper.commerce.port import Order as EngineOrder
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.registration import CustomerRegistration
@@ -22,6 +23,9 @@ from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import Principal
 from shopkeeper.signin.cart_merge import guest_is_closed
 from shopkeeper.storage.database import Unit
+
+RecordOrder: TypeAlias = Callable[[UUID, EngineOrder, Unit | None], Awaitable[None]]
+"""Records an order that an agent has placed in an impersonation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,15 @@ class Operations:
         return Operation(unit, session, Loaders(session))
 
     @asynccontextmanager
-    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
+    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
         """Open an engine session for writing: in a unit of its own, or without one for a remote engine."""
         if not self.engine.shares_transaction:
             await self._refuse_closed_guest()
-        opened = engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
-        async with opened as session:
-            yield session
+        opened = engine_session_in_unit(
+            self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant
+        )
+        async with opened as (session, unit):
+            yield session, unit
 
     async def _refuse_closed_guest(self) -> None:
         """Raise `TokenInvalid` for a guest that a sign-in has claimed: a remote engine may not know of it yet."""
@@ -77,8 +83,8 @@ class Context:
 
     `asked` holds the names of all fields in the request, so that a resolver can fetch at once what the fields below it
     need, and nothing else. `locale` is what amounts are printed in, `language` what errors and mails are written in;
-    `wished_language` is the language that the visitor has chosen or asks for. `placed_by_agent` records the number of
-    an order that was placed in an impersonation.
+    `wished_language` is the language that the visitor has chosen or asks for. `placed_by_agent` records an order that
+    was placed in an impersonation, in the unit of the order where there is one.
     """
 
     operations: Operations
@@ -88,7 +94,7 @@ class Context:
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()
-    placed_by_agent: Callable[[UUID, str], Awaitable[None]] | None = None
+    placed_by_agent: RecordOrder | None = None
     language: str = SOURCE
     wished_language: str | None = None
 
@@ -111,9 +117,15 @@ class Context:
 
         `shopper` replaces the caller's own, for example to use another currency.
         """
+        async with self.change_in_unit(shopper) as (session, _):
+            yield session
+
+    @asynccontextmanager
+    async def change_in_unit(self, shopper: Shopper | None = None) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
+        """Open a session as `change` does, with its unit; None for an engine that does not share our transaction."""
         try:
-            async with self.operations.change(shopper) as session:
-                yield session
+            async with self.operations.change(shopper) as opened:
+                yield opened
         finally:
             # A remote engine may have made the change although its response was lost.
             self.loaders.forget()

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any, Protocol
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -23,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import OWN, Stores
 from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
-from shopkeeper.graphql.context import Context, Operations
+from shopkeeper.graphql.context import Context, Operations, RecordOrder
 from shopkeeper.graphql.documents import Documents, Operation, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import FastPathExecutor
@@ -125,7 +124,7 @@ class GraphQLEndpoint:
         languages: returns the languages of requests; without it, all is in English.
         note: adds facts to the log lines of the request.
         observe: counts each operation for the metrics.
-        placed_by_agent: records an order that an agent has placed, by its number.
+        placed_by_agent: records an order that an agent has placed.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class GraphQLEndpoint:
         languages: Languages | None = None,
         note: Callable[..., None] = lambda **_: None,
         observe: Observe = lambda *_: None,
-        placed_by_agent: Callable[[UUID, str], Awaitable[None]] | None = None,
+        placed_by_agent: RecordOrder | None = None,
     ) -> None:
         self._note, self._observe, self._languages = note, observe, languages or OnlyEnglish()
         self._placed_by_agent = placed_by_agent

@@ -8,7 +8,7 @@ import strawberry
 from strawberry import UNSET
 
 from shopkeeper.commerce.port import Order as EngineOrder
-from shopkeeper.commerce.port import OrderLine, Orders, OrderState, Profile, require_orders
+from shopkeeper.commerce.port import OrderLine, OrderState, Profile, require_orders
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.carts import CartHint, Discount
@@ -31,6 +31,7 @@ from shopkeeper.graphql.pagination import (
     window,
 )
 from shopkeeper.signin.cart_merge import profile_of
+from shopkeeper.storage.database import Unit
 
 SORTS = frozenset({"", "creationdate desc"})
 
@@ -252,27 +253,24 @@ class OrderMutations:
         ] = UNSET,
     ) -> OrderMutationResponse | None:
         context = info.context
-        async with context.change() as engine:
+        async with context.change_in_unit() as (engine, unit):
             orders = require_orders(engine)
             # Check before placing the order, because a remote engine cannot roll back.
             if order_number and order_number != (await orders.require_order(id)).number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
-            new = context.principal.impersonation is not None and await _is_draft(orders, id)
             order = await orders.place(order_id=id, profile=_profile(context))
-        if new:
-            await _record(order, context)
+            if unit is not None:
+                await _record(order, context, unit)
+        if unit is None:
+            await _record(order, context, None)
         return await _answer(order, context, Answer.ORDER_PLACED)
 
 
-async def _is_draft(orders: Orders, id_: str) -> bool:
-    return (await orders.require_order(id_)).state is OrderState.DRAFT
-
-
-async def _record(order: EngineOrder, context: Context) -> None:
-    """Record an order that an agent has placed."""
+async def _record(order: EngineOrder, context: Context, unit: Unit | None) -> None:
+    """Record an order that an agent has placed. Placing it again records nothing more, and what was missing."""
     impersonation, record = context.principal.impersonation, context.placed_by_agent
     if impersonation is not None and record is not None:
-        await record(impersonation, order.number)
+        await record(impersonation, order, unit)
 
 
 def _profile(context: Context) -> Profile | None:

@@ -49,6 +49,7 @@ class Acting:
     Args:
         keys: the ids of the admin keys that may impersonate: what another one has started is good no more.
         agents: who may: what somebody has started who is no agent any more is good no more, either.
+        protected_groups: the groups whose members are never impersonated.
     """
 
     database: Database
@@ -57,11 +58,14 @@ class Acting:
     tally: Tally
     keys: Collection[str]
     agents: Agents
+    protected_groups: frozenset[str] = frozenset()
 
     async def standing(self, unit: Unit, id_: UUID) -> Standing | None:
         """Return an impersonation that may still be used, or None."""
         found = await rows.standing(unit, id_, now=self.clock.now())
         if found is None or found.impersonation.actor.key not in self.keys:
+            return None
+        if await self._is_out_of_bounds(unit, found.impersonation.identity_id):
             return None
         return found if await self._still_an_agent(unit, found.impersonation.actor) else None
 
@@ -97,6 +101,15 @@ class Acting:
         for each in await rows.end(unit, [each.id for each in open_], at=now, by=by):
             await self._note(unit, each, by=by)
         return acted_in
+
+    async def _is_out_of_bounds(self, unit: Unit, customer_id: UUID | None) -> bool:
+        """Whether a customer became an agent, or a member of a protected group, meanwhile."""
+        if customer_id is None:
+            return False
+        if customer_id in self.agents.ids:
+            return True
+        groups = self.agents.groups | self.protected_groups
+        return bool(groups) and await rows.is_member(unit, customer_id, groups)
 
     async def _still_an_agent(self, unit: Unit, actor: Actor) -> bool:
         if actor.identity_id is None:

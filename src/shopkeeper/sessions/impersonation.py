@@ -16,6 +16,7 @@ from shopkeeper.crypto import KeyRing, Unsealable, digest, new_id, new_token
 from shopkeeper.errors import InvalidInput, NotFound
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions import impersonation_store as rows
 from shopkeeper.sessions import store as session_rows
 from shopkeeper.sessions.acting import Acting, Agents
@@ -44,6 +45,21 @@ class Budget(Protocol):
 
     async def spend(self, source: str) -> None:
         """Count one. Raises `TooManyRequests`."""
+        ...
+
+
+class PlacedOrder(Protocol):
+    """An order, as far as it concerns who placed it."""
+
+    @property
+    def number(self) -> str: ...
+
+    @property
+    def placed_at(self) -> datetime | None: ...
+
+    @property
+    def placed_by(self) -> str | None:
+        """The agent, as `Actor.subject`; None where the customer did."""
         ...
 
 
@@ -209,13 +225,27 @@ class Impersonations:
             raise NotFound("This link was used before, or is too old: start the impersonation again.")
         return UsedLink(used, token)
 
-    async def note_order(self, impersonation_id: UUID, order: str) -> None:
-        """Record that an order was placed in an impersonation."""
-        async with self._database.unit() as unit:
-            found = await self.require(unit, impersonation_id)
-            await rows.count_order(unit, impersonation_id)
-            await self._note(unit, "impersonation.order_placed", found, client=None, order=order)
-        self._tally.count("impersonations", "order")
+    async def record_order(self, impersonation_id: UUID, placed: PlacedOrder, unit: Unit | None) -> None:
+        """Record an order that was placed in an impersonation, once, however often this is called.
+
+        An order of the customer, or of an earlier impersonation, is left alone.
+
+        Args:
+            unit: the unit in which the order was placed; None opens one.
+        """
+        if unit is not None:
+            await self._record_order(unit, impersonation_id, placed)
+            return
+        async with self._database.unit() as own:
+            await self._record_order(own, impersonation_id, placed)
+
+    async def _record_order(self, unit: Unit, impersonation_id: UUID, placed: PlacedOrder) -> None:
+        found = await self.require(unit, impersonation_id)
+        if placed.placed_by != found.actor.subject or placed.placed_at is None or placed.placed_at < found.started_at:
+            return
+        if await rows.add_order(unit, found.id, placed.number):
+            await self._note(unit, "impersonation.order_placed", found, client=None, order=placed.number)
+            self._tally.count("impersonations", "order")
 
     async def _agent(self, asked: Asked) -> Session | None:
         """Return the agent's session; None for a named agent. Counts the attempt."""
@@ -236,6 +266,8 @@ class Impersonations:
             raise self._refused("Send the agent's session token in 'session_token'; keys may not name agents here.")
         if not name or len(name) > rows.LONGEST_NAME or not storable(name):
             raise InvalidInput(f"'agent' must name the agent, in at most {rows.LONGEST_NAME} characters.")
+        if ":" in name or uuid_or_none(name) is not None:
+            raise InvalidInput("'agent' must be a name: no id, and nothing with a colon. It is shown as who acted.")
         return name
 
     async def _locked(self, unit: Unit, asked: Asked, agent: Session | None) -> Actor:

@@ -4,7 +4,7 @@ An impersonation of a customer has the id of the session in which the agent acts
 has an id of its own, which is sealed in the guest's token.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from shopkeeper.identity.group_tables import NAMED_MEMBERS, group_members, identity_groups
 from shopkeeper.identity.store import identities
@@ -64,6 +65,16 @@ impersonations = Table(
     Index("ix_impersonations_actor_identity_id_id", "actor_identity_id", "id"),
     Index("ix_impersonations_started_at", "started_at"),
 )
+
+
+impersonation_orders = Table(
+    "impersonation_orders",
+    metadata,
+    Column("impersonation_id", Id, ForeignKey("impersonations.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", String(128), primary_key=True),
+)
+"""The orders that were placed in impersonations, each once."""
+_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 class Kind(StrEnum):
@@ -202,10 +213,15 @@ async def use_link(unit: Unit, id_: UUID, *, at: datetime, issued_after: datetim
     return _impersonation(row) if row is not None else None
 
 
-async def count_order(unit: Unit, id_: UUID) -> None:
-    """Count one order that was placed in an impersonation."""
+async def add_order(unit: Unit, id_: UUID, number: str) -> bool:
+    """Count an order that was placed in an impersonation; return whether it was not counted yet."""
+    adding = _INSERT[unit.dialect](impersonation_orders).values(impersonation_id=id_, number=number)
+    added: Any = await unit.write(adding.on_conflict_do_nothing())
+    if not added.rowcount:
+        return False
     one_more = impersonations.c.orders + 1
     await unit.write(update(impersonations).where(impersonations.c.id == id_).values(orders=one_more))
+    return True
 
 
 async def purge(unit: Unit, before: datetime, batch: int) -> int:

@@ -57,8 +57,8 @@ class Actor:
 
     @property
     def subject(self) -> str:
-        """The agent as text: the identity's id, or the name."""
-        return str(self.identity_id) if self.identity_id is not None else self.name or ""
+        """The agent as text: the identity's id, or the key with the name that it vouches for."""
+        return str(self.identity_id) if self.identity_id is not None else f"{self.key}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
