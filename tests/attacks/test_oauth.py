@@ -88,7 +88,7 @@ async def shop(opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
 
 
 async def ask(
-    scene: Scene, parameters: Mapping[str, str], *, client: str = "orders", path: str = "token"
+    scene: Scene, parameters: Mapping[str, str | list[str]], *, client: str = "orders", path: str = "token"
 ) -> httpx2.Response:
     """Ask for a token, or to revoke one, as a client."""
     service = await scene.native()
@@ -348,9 +348,20 @@ async def test_row_026_no_grant_gives_a_scope_that_client_or_person_lacks(shop: 
 async def test_row_026_a_token_is_for_one_audience_of_its_client(shop: Scene) -> None:
     session = (await signed_up(shop))["session_token"]
     for parameters in ({"grant_type": CLIENT_CREDENTIALS}, exchanging(session)):
-        for target in ({"audience": "billing"}, {"audience": "stock billing"}, {"audience": "stock", "resource": "x"}):
+        for target in (
+            {"audience": "billing"},
+            {"audience": "stock billing"},
+            {"audience": "stock", "resource": "x"},
+            {"audience": ["stock", "billing"]},  # may be sent (RFC 8693 section 2.1), and is not issued here
+            {"resource": ["stock", "x"]},
+        ):
             answer = await ask(shop, {**parameters, **target})
             assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+        for target in ({"audience": ["stock", "stock"]}, {"audience": "stock", "resource": "stock"}):
+            told = (await ask(shop, {**parameters, **target})).json()
+            assert json.loads(jws.extract_compact(told["access_token"].encode()).payload)["aud"] == "stock"
+    twice = await ask(shop, {"grant_type": CLIENT_CREDENTIALS, "scope": ["orders:read", "orders:read"]})
+    assert (twice.status_code, twice.json()["error"]) == (400, "invalid_request")
 
 
 async def test_row_028_a_revocation_that_is_not_stored_is_no_success(shop: Scene) -> None:

@@ -1,7 +1,7 @@
 """Reads requests of the OAuth endpoints: the headers that matter, and the parameters of a form, each once."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -44,12 +44,15 @@ class Head:
         return self.first.get(b"accept", "")
 
 
-async def read_form(receive: Receive, head: Head, *, multipart: bool = False) -> Mapping[str, str]:
+async def read_form(
+    receive: Receive, head: Head, *, multipart: bool = False, lists: Collection[str] = ()
+) -> Mapping[str, str]:
     """Return the parameters of a form; none where there is no body. One without a value counts as missing (RFC 6749
     section 3.1).
 
     Args:
         multipart: whether the form may be multipart/form-data, too.
+        lists: the parameters that may be repeated. Their values are joined by a space, each once.
 
     Raises:
         InvalidRequest: it cannot be read, repeats a parameter, or has too many.
@@ -64,9 +67,9 @@ async def read_form(receive: Receive, head: Head, *, multipart: bool = False) ->
     if not body:
         return {}
     if media_type_of(content_type) == FORM:
-        return parameters_in(body)
+        return parameters_in(body, lists=lists)
     if multipart and is_multipart(content_type):
-        return _once(parse_multipart(body, content_type))
+        return _parameters(parse_multipart(body, content_type), lists)
     raise InvalidRequest(f"Send the parameters as {FORM}{f' or {MULTIPART}' if multipart else ''}.")
 
 
@@ -79,23 +82,30 @@ def _usual(message: Message) -> Mapping[str, str] | None:
     return {"token": found[1].decode("ascii")} if found else None
 
 
-def parameters_in(encoded: bytes) -> Mapping[str, str]:
-    """Return the parameters of an urlencoded form or of a query. Raises `InvalidRequest`."""
+def parameters_in(encoded: bytes, *, lists: Collection[str] = ()) -> Mapping[str, str]:
+    """Return the parameters of an urlencoded form or of a query. `lists` is as for `read_form`.
+
+    Raises `InvalidRequest`.
+    """
     try:
         pairs = parse_qsl(
             encoded.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict"
         )
     except ValueError as broken:
         raise InvalidRequest("The parameters cannot be read, or are too many.") from broken
-    return _once(pairs)
+    return _parameters(pairs, lists)
 
 
-def _once(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+def _parameters(pairs: Sequence[tuple[str, str]], lists: Collection[str]) -> Mapping[str, str]:
     if len(pairs) > MOST_PARAMETERS:
         raise InvalidRequest("There are too many parameters.")
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise InvalidRequest("Send each parameter once.")
-    return {name: value for name, value in pairs if value}
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name in found and name not in lists:
+            raise InvalidRequest("Send each parameter once.")
+        found.setdefault(name, []).append(value)
+    joined = {name: " ".join(dict.fromkeys(value for value in values if value)) for name, values in found.items()}
+    return {name: value for name, value in joined.items() if value}
 
 
 async def _chunks(receive: Receive, *, first: Message) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import json_response
 from shopkeeper.oauth.errors import InvalidRequest, OAuthRefused
 from shopkeeper.oauth.grants import Issued
+from shopkeeper.oauth.scopes import TARGETS
 from shopkeeper.oauth.token_endpoint import TokenEndpoint
 from shopkeeper.oauth.token_revocation import TokenRevocation
 
@@ -63,7 +64,7 @@ async def _read(request: Request) -> tuple[Sequence[str], Mapping[str, str]]:
     if request.scope["query_string"]:
         raise InvalidRequest("Send all parameters in the form, and none in the address.")
     head = Head(request.scope)
-    return head.authorization, await read_form(request.receive, head)
+    return head.authorization, await read_form(request.receive, head, lists=TARGETS)
 
 
 async def _answered(answer: Callable[[], Awaitable[Response]]) -> Response:

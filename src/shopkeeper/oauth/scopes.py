@@ -7,6 +7,8 @@ from shopkeeper.oauth.errors import InvalidRequest, InvalidScope, InvalidTarget
 from shopkeeper.oauth.scope_rules import SCOPE_TOKEN
 
 MOST_SCOPES: Final = 64
+TARGETS: Final = ("audience", "resource")
+"""The parameters that name an audience. A request may repeat each of them (RFC 8693 section 2.1)."""
 
 
 def asked_scopes(parameters: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -49,11 +51,12 @@ def common_scopes(one: Sequence[str], other: Collection[str]) -> tuple[str, ...]
 def audience_of(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str:
     """Return the one audience of a token: the one that is asked for, or the only one that the client has.
 
-    `audience` (RFC 8693 section 2.1) and `resource` (RFC 8707 section 2) mean the same here. Raises `InvalidTarget`.
+    `audience` (RFC 8693 section 2.1) and `resource` (RFC 8707 section 2) mean the same here; several values are
+    separated by a space. Raises `InvalidTarget`, also where they name several audiences, as section 2.2.2 has it.
     """
-    asked = {parameters[name] for name in ("audience", "resource") if name in parameters}
+    asked = {audience for name in TARGETS if name in parameters for audience in parameters[name].split(" ")}
     if len(asked) > 1:
-        raise InvalidTarget("A token is for one audience: send audience or resource, not both.")
+        raise InvalidTarget("A token is for one audience: ask for each with a request of its own.")
     if not asked and len(allowed) != 1:
         raise InvalidTarget("Name the audience: this client has several.")
     audience = asked.pop() if asked else allowed[0]
