@@ -16,6 +16,7 @@ from shopkeeper.openid.calls import Limits
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource
 from shopkeeper.settings.oidc_provider import OidcProvider
+from shopkeeper.upstream.token_questions import TokenQuestions
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 from tests.services.other_openid_provider import OtherProvider
@@ -26,6 +27,19 @@ OPAQUE = f"{API}/opaque"
 HERE, ELSEWHERE = "kettle", "quince"
 IMPATIENT = Limits(call=0.5, patience=0.2, conversation=1.0)
 BACK = "https://shop.example/callback"
+
+
+class _NoBudget:
+    async def borrow(self, source: str) -> str:
+        return source
+
+    async def give_back(self, borrowed: str) -> None:
+        pass
+
+
+def unlimited() -> TokenQuestions:
+    """Return what counts questions and limits none."""
+    return TokenQuestions(_NoBudget())
 
 
 class Stage(Protocol):
@@ -80,7 +94,7 @@ class _OidcStage:
             }
         )
         client = OpenIDClient(identity_provider_of(section), http=http, clock=SystemClock(), limits=IMPATIENT)
-        self.source = token_source_of(section, client, clock=SystemClock(), stores=[HERE])
+        self.source = token_source_of(section, client, clock=SystemClock(), stores=[HERE], questions=unlimited())
 
 
 class JwtStage(_OidcStage):
@@ -195,7 +209,7 @@ class OtherStage:
             issuer=provider.issuer, client_id="shop", client_secret="any", opaque_tokens="userinfo", opaque_cache="0s"
         )
         self.client = OpenIDClient(identity_provider_of(section), http=http, clock=SystemClock())
-        self.source = token_source_of(section, self.client, clock=SystemClock(), stores=[HERE])
+        self.source = token_source_of(section, self.client, clock=SystemClock(), stores=[HERE], questions=unlimited())
 
     async def token(self) -> str:
         self.provider.person(self.subject)

@@ -259,13 +259,18 @@ async def test_row_036_who_must_be_verified_is_refused_as_at_a_sign_in(
 ) -> None:
     """The session server lets an unverified person in; this shop asks for a verified address."""
     required = {"login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}}}
-    async with in_front(run, tmp_path, clock, selfservice={"flows": required}) as scene:
+    async with in_front(
+        run, tmp_path, clock, selfservice={"flows": {**required, "verification": {"enabled": True}}}
+    ) as scene:
         app = await scene.shop.native()
         token = (await sign_up(app, new_address()))["session_token"]
         assert await me(app, authorization=f"Bearer {token}") == "VERIFIED_ADDRESS_REQUIRED"
         assert await me(app, cookie=f"ory_kratos_session={token}") == "VERIFIED_ADDRESS_REQUIRED"
-        answer = await app.post("/signin", json={"authHint": {"token": token}})
-        assert answer.json()["errors"][0]["extensions"]["code"] == "VERIFIED_ADDRESS_REQUIRED"
+        for shown in ({}, {"authorization": f"Bearer {token}"}, {"cookie": f"ory_kratos_session={token}"}):
+            answer = await app.post("/signin", json={"authHint": {"token": token}}, headers=shown)
+            refused = answer.json()["errors"][0]["extensions"]
+            assert refused["code"] == "VERIFIED_ADDRESS_REQUIRED"
+            assert refused["continue_with"]
         assert await scene.shop.rows("sessions") == []
 
 

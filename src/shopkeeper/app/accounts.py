@@ -45,6 +45,7 @@ from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.tokens.signing_keys import SigningKeys
+from shopkeeper.upstream.token_questions import TokenQuestions
 
 _OF_ONE_FORM: Final = 2
 """How many times the wrong codes of one form an address may have over all forms of recovery and verification, until a
@@ -118,6 +119,7 @@ async def build_accounts(
         "provider_logout": settings.throttle.provider_logout.per_ip,
         "token_exchange": settings.throttle.login.per_ip,
         "client": settings.throttle.client.per_ip,
+        "token": settings.throttle.token.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
         "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,
@@ -158,7 +160,8 @@ async def build_accounts(
         throttles=throttles,
         guard=AttemptGuard(throttle=throttles["mailed_code"], audit=infrastructure.audit),
     )
-    identity_providers = await build_identity_providers(infrastructure, schemas, identities)
+    questions = TokenQuestions(throttles["token"])
+    identity_providers = await build_identity_providers(infrastructure, schemas, identities, questions=questions)
     social = [
         *await build_social_providers(infrastructure, schemas, others=identity_providers.signing_in),
         *identity_providers.social,
@@ -178,7 +181,7 @@ async def build_accounts(
     assurance = AssurancePolicy(methods.second_factors)
     budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
     acting = _acting(infrastructure)
-    session_servers = build_session_servers(infrastructure)
+    session_servers = build_session_servers(infrastructure, questions=questions)
     sessions = _sessions(
         infrastructure,
         identities,

@@ -31,6 +31,7 @@ from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
 from shopkeeper.upstream.passwords import ProviderPasswords
 from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
+from shopkeeper.upstream.token_questions import TokenQuestions
 from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
 PLACE: Final = "providers"
@@ -91,7 +92,7 @@ class IdentityProviders:
 
 
 async def build_identity_providers(
-    infrastructure: Infrastructure, schemas: Schemas, identities: Identities
+    infrastructure: Infrastructure, schemas: Schemas, identities: Identities, *, questions: TokenQuestions
 ) -> IdentityProviders:
     """Build the providers. None is called yet, so that one that is down stops no start.
 
@@ -105,7 +106,9 @@ async def build_identity_providers(
     ]
     asked = [provider_of(section) for section in infrastructure.settings.selfservice.methods.oidc.providers]
     asked += [identity_provider_of(section) for _, section in sections if section.sign_in]
-    built = [await _built(index, section, infrastructure, schemas, asked) for index, section in sections]
+    built = [
+        await _built(index, section, infrastructure, schemas, asked, questions=questions) for index, section in sections
+    ]
     rules = {each.section.id: _provisioning_rules(each) for each in built}
     for index, server in enumerate(infrastructure.settings.providers):
         if isinstance(server, KratosProvider):
@@ -145,7 +148,13 @@ def _social(built: BuiltOidcProvider) -> SocialProvider:
 
 
 async def _built(
-    index: int, section: OidcProvider, infrastructure: Infrastructure, schemas: Schemas, asked: Sequence[Provider]
+    index: int,
+    section: OidcProvider,
+    infrastructure: Infrastructure,
+    schemas: Schemas,
+    asked: Sequence[Provider],
+    *,
+    questions: TokenQuestions,
 ) -> BuiltOidcProvider:
     try:
         mapper = await build_mapper(section.provisioning.mapper_url, infrastructure, schemas, provider=section.id)
@@ -165,6 +174,7 @@ async def _built(
         clock=infrastructure.clock,
         stores=fronts_of(section, infrastructure.settings),
         others=[each.token_prefix for each in infrastructure.settings.providers if isinstance(each, KratosProvider)],
+        questions=questions,
     )
     grant = _password_grant(section, infrastructure) if section.password_grant.enabled else None
     return BuiltOidcProvider(f"{PLACE}[{index}].provisioning.mapper_url", section, client, mapper, source, grant)
@@ -210,7 +220,13 @@ def build_password_providers(
 
 
 def token_source_of(
-    section: OidcProvider, client: OpenIDClient, *, clock: Clock, stores: Collection[str], others: Collection[str] = ()
+    section: OidcProvider,
+    client: OpenIDClient,
+    *,
+    clock: Clock,
+    stores: Collection[str],
+    questions: TokenQuestions,
+    others: Collection[str] = (),
 ) -> OidcTokens:
     """Return what verifies the access tokens of a provider.
 
@@ -229,6 +245,7 @@ def token_source_of(
         others=others,
         jwts=VerifiedTokenCache(clock=clock, ceiling=section.cache),
         opaques=VerifiedTokenCache(clock=clock, ceiling=section.opaque_cache),
+        questions=questions,
     )
 
 

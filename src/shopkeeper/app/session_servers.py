@@ -16,6 +16,7 @@ from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.upstream.kratos import KratosSessions, SessionServer
 from shopkeeper.upstream.kratos_by_store import KratosSessionsByStore
 from shopkeeper.upstream.session_answers import SessionAnswers
+from shopkeeper.upstream.token_questions import TokenQuestions
 
 PLACES = 50
 """Questions to one server at a time: sessions are asked for in the middle of requests."""
@@ -45,33 +46,44 @@ class SessionServers:
         return {provider: server.sessions for provider, server in self.servers.items()}
 
 
-def build_session_servers(infrastructure: Infrastructure) -> SessionServers:
+def build_session_servers(infrastructure: Infrastructure, *, questions: TokenQuestions) -> SessionServers:
     """Build them. None is called yet, so that one that is down stops no start."""
     sections = _sections(infrastructure)
     longest = max((section.cache_for for section in sections), default=timedelta())
     answers = SessionAnswers(infrastructure.cache, clock=infrastructure.clock, longest=longest)
-    return SessionServers({section.id: _proxied(section, infrastructure, answers) for section in sections}, answers)
+    servers = {section.id: _proxied(section, infrastructure, answers, questions) for section in sections}
+    return SessionServers(servers, answers)
 
 
 def _sections(infrastructure: Infrastructure) -> Sequence[KratosProvider]:
     return [section for section in infrastructure.settings.providers if isinstance(section, KratosProvider)]
 
 
-def _proxied(section: KratosProvider, infrastructure: Infrastructure, answers: SessionAnswers) -> ProxiedServer:
+def _proxied(
+    section: KratosProvider, infrastructure: Infrastructure, answers: SessionAnswers, questions: TokenQuestions
+) -> ProxiedServer:
     server = _server_of(section, infrastructure)
-    calls = ProviderCalls(
-        infrastructure.http_client,
-        infrastructure.clock,
-        Limits(call=section.deadline.total_seconds(), places=PLACES),
-    )
     pages = {kind: url for kind, url in section.ui.model_dump().items() if url is not None}
     return ProxiedServer(
-        sessions=KratosSessions(server, calls=calls, answers=answers, clock=infrastructure.clock),
-        calls=calls,
+        sessions=KratosSessions(
+            server,
+            calls=_calls(section, infrastructure),
+            answers=answers,
+            questions=questions,
+            clock=infrastructure.clock,
+        ),
+        calls=_calls(section, infrastructure),
         mode=section.self_service,
         addresses=ServerAddresses(server.public_url, infrastructure.base_url, pages=pages),
         cookies=ServerCookies(section.id, secure=infrastructure.base_url.startswith("https://")),
     )
+
+
+def _calls(section: KratosProvider, infrastructure: Infrastructure) -> ProviderCalls:
+    """Return what calls a server. Questions about sessions have places of their own, which no requests that are passed
+    on can take."""
+    limits = Limits(call=section.deadline.total_seconds(), places=PLACES)
+    return ProviderCalls(infrastructure.http_client, infrastructure.clock, limits)
 
 
 def _fronts(section: KratosProvider, settings: Settings) -> frozenset[str]:

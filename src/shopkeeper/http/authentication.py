@@ -26,6 +26,7 @@ from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver, ServerCookie
 from shopkeeper.sessions.values import Principal, Session
+from shopkeeper.upstream.errors import AddressUnverified
 
 _KEPT_AS = "shopkeeper.credentials"
 _COOKIE, _SESSION_TOKEN = b"cookie", b"x-session-token"
@@ -288,10 +289,13 @@ class RequestAuthenticator:
         """Return the principal of a request that signs in or out.
 
         Raises `TokenInvalid` for every bad token, also of an ended session: the published client then retries without
-        it, and would give up at any other error.
+        it, and would give up at any other error. A person who has to verify an address first is no customer yet, and
+        signs in to begin that.
         """
         try:
             return await self.principal_of(request)
+        except AddressUnverified:
+            return self._resolver.nobody(store=self.store_of(request).id, client=self.client_of(request))
         except SessionEnded as ended:
             raise TokenInvalid from ended
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from shopkeeper.client import Client
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
 from shopkeeper.sessions.authentication_gate import AuthenticationGate
@@ -35,7 +36,7 @@ class AccessTokenSource:
         """Whether it has the form of an access token and names us as its issuer. No I/O."""
         return self._tokens.is_ours(token)
 
-    async def verify(self, token: str, store: str | None) -> AccessToken:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> AccessToken:
         """Return what a token says, in a store, or in any where `store` is None.
 
         Raises `TokenInvalid`, or what `goes_on` raises where that is unknown.

@@ -100,11 +100,11 @@ class ServerSessions(Protocol):
         """Whether a session server of the store has tokens of this form. No I/O."""
         ...
 
-    async def verify(self, token: str, store: str) -> External:
+    async def verify(self, token: str, store: str, *, client: Client) -> External:
         """Return the subject of a session. Raises `TokenInvalid`, `SecondFactorRequired`, or that it is unknown."""
         ...
 
-    async def verify_cookie(self, cookie: ServerCookie) -> External:
+    async def verify_cookie(self, cookie: ServerCookie, *, client: Client) -> External:
         """Return the subject of a session cookie. Raises as `verify` does."""
         ...
 
@@ -224,6 +224,11 @@ class PrincipalResolver:
         visit = await self._visit_meant(presented.visit_cookies, store)
         if visit is not None:
             return _guest(visit[1], place, by_cookie=True)
+        return self.nobody(store=store, client=client)
+
+    @staticmethod
+    def nobody(*, store: str, client: Client) -> Principal:
+        """Return an unknown caller."""
         return Principal(kind=PrincipalKind.NOBODY, subject="", store=store, client=client)
 
     async def vouched_for(
@@ -270,7 +275,8 @@ class PrincipalResolver:
     async def _by_session(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
         cached = await self._resolved(token, known)
         if cached is None and self._server_sessions is not None and self._server_sessions.takes(token, place.store):
-            return await self._vouched_for(await self._server_sessions.verify(token, place.store), token, place)
+            external = await self._server_sessions.verify(token, place.store, client=place.client)
+            return await self._vouched_for(external, token, place)
         if cached is None:
             raise SessionEnded if self._sessions.recognises(token) else TokenInvalid
         if not cached.session.at_home_in(place.store):
@@ -283,7 +289,7 @@ class PrincipalResolver:
         source = source_of(self._bearers, token)
         if source is self._sessions:
             return await self._by_session(token, place, known)
-        verified = await source.verify(token, place.store)
+        verified = await source.verify(token, place.store, client=place.client)
         if isinstance(verified, External):
             return await self._vouched_for(verified, token, place)
         if not isinstance(verified, AnonymousVisit):
@@ -295,7 +301,7 @@ class PrincipalResolver:
         if self._server_sessions is None:
             return None
         try:
-            external = await self._server_sessions.verify_cookie(cookie)
+            external = await self._server_sessions.verify_cookie(cookie, client=place.client)
         except TokenInvalid:
             return None
         return await self._vouched_for(external, None, place, by_cookie=True)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from shopkeeper.client import Client
 from shopkeeper.crypto import digest, same
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.sessions.cache import CachedSession
@@ -86,9 +87,10 @@ class TokenSource(Protocol):
         """Whether a token has the form of this kind, or an unverified issuer of this kind. No I/O."""
         ...
 
-    async def verify(self, token: str, store: str | None) -> Verified:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> Verified:
         """Return what a token stands for in a store, or in any store where `store` is None.
 
+        `client` has sent it, and is limited in what other servers are asked about for it; None for callers of ours.
         Raises `TokenInvalid`.
         """
         ...
@@ -120,7 +122,7 @@ class SessionTokens:
     def recognises(self, token: str) -> bool:
         return self._sessions.is_ours(token)
 
-    async def verify(self, token: str, store: str | None) -> CachedSession:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> CachedSession:
         """Return the session of a token.
 
         Raises `SessionEnded` where no usable session has it, and `TokenInvalid` where it belongs to another store.
@@ -154,7 +156,7 @@ class VisitTokens:
     def recognises(self, token: str) -> bool:
         return self._sealed.is_ours(token)
 
-    async def verify(self, token: str, store: str | None) -> AnonymousVisit:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> AnonymousVisit:
         visit = self._sealed.read(token) if store is None else self._sealed.verify(token, store=store)
         if visit.impersonation is None:
             return visit
@@ -183,7 +185,7 @@ class ServiceKeys:
         """Whether an `Authorization` header can carry the token: keys have no prefix."""
         return _KEY.fullmatch(token) is not None
 
-    async def verify(self, token: str, store: str | None) -> ServiceKey:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> ServiceKey:
         """Compare with every key, so that the time reveals neither which one matches nor whether one does.
 
         No key that is empty or that a header cannot carry matches, whatever the hashes are.

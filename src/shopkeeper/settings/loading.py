@@ -30,6 +30,7 @@ DEVELOPMENT: Final[Tree] = {
         "error": {"per_ip": "600/minute"},
         "provider": {"per_ip": "600/minute"},
         "client": {"per_ip": "600/minute"},
+        "token": {"per_ip": "600/minute"},
     },
     "graphql": {"introspection": True, "playground": True},
 }

@@ -399,6 +399,16 @@ class ClientThrottle(Section):
     )
 
 
+class TokenThrottle(Section):
+    """Limits on tokens that other servers are asked about in vain."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("60/minute"),
+        description="Tokens and cookies from one address that an identity provider or a session server is asked about, "
+        "and refuses; valid ones are not counted, and no more are asked about at once; 600/minute with `--dev`",
+    )
+
+
 class Throttle(Section):
     """Limits on attempts."""
 
@@ -411,6 +421,7 @@ class Throttle(Section):
     provider: ProviderThrottle = ProviderThrottle()
     provider_logout: ProviderLogoutThrottle = ProviderLogoutThrottle()
     client: ClientThrottle = ClientThrottle()
+    token: TokenThrottle = TokenThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
     )

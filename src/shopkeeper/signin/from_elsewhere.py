@@ -86,7 +86,7 @@ class SignInFromElsewhere:
         await self._servers.end_cookie(cookie)
 
     async def _by_session(self, token: str, store: str, client: Client) -> Proof:
-        external = await self._servers.verify(token, store)
+        external = await self._servers.verify(token, store, client=client)
         identity = await self._provisioning.identity_of(external, token=token, client=client)
         return Proof(
             identity_id=identity.id,
@@ -100,7 +100,7 @@ class SignInFromElsewhere:
     async def _by_access_token(self, tokens: SignInTokens, token: str, store: str, client: Client) -> Proof:
         """The level is that of one factor, whatever the provider says: a second factor here is asked for as after every
         sign-in at a provider. The token is not kept."""
-        external = await tokens.source.verify(token, store)
+        external = await tokens.source.verify(token, store, client=client)
         if external.expires_at <= self._clock.now():  # accepted for the difference of the clocks only
             raise TokenInvalid("The token has expired: get another one from the identity provider.")
         identity = await self._provisioning.identity_of(external, token=token, client=client)

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
 from shopkeeper.errors import SecondFactorRequired, TokenInvalid
@@ -23,7 +24,9 @@ from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import SessionServerUnavailable
 from shopkeeper.upstream.kratos_session import ServerSession, read_session
+from shopkeeper.upstream.refused_sessions import RefusedSessions
 from shopkeeper.upstream.session_answers import Lifetime, SessionAnswer, SessionAnswers
+from shopkeeper.upstream.token_questions import TokenQuestions
 
 MAX_SESSION: Final = 64 * 1024
 """Bytes of the answer about a session."""
@@ -74,11 +77,24 @@ class SessionCookie(NamedTuple):
 
 
 class KratosSessions:
-    """The sessions of one session server; a `TokenSource` for its tokens."""
+    """The sessions of one session server; a `TokenSource` for its tokens.
 
-    def __init__(self, server: SessionServer, *, calls: ProviderCalls, answers: SessionAnswers, clock: Clock) -> None:
+    Args:
+        questions: limits how often clients have the server asked in vain.
+    """
+
+    def __init__(
+        self,
+        server: SessionServer,
+        *,
+        calls: ProviderCalls,
+        answers: SessionAnswers,
+        questions: TokenQuestions,
+        clock: Clock,
+    ) -> None:
         self.server = server
-        self._calls, self._answers, self._clock = calls, answers, clock
+        self._calls, self._answers, self._questions, self._clock = calls, answers, questions, clock
+        self._refused = RefusedSessions(clock=clock, ceiling=server.cache_for)
         self._whoami = f"{server.public_url}/sessions/whoami"
 
     def recognises(self, token: str) -> bool:
@@ -90,24 +106,25 @@ class KratosSessions:
             and _TOKEN.fullmatch(token) is not None
         )
 
-    async def verify(self, token: str, store: str | None) -> External:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> External:
         """Return the subject of a session token, in a store, or in any where `store` is None.
 
         Raises:
+            TooManyRequests: the client has had the server asked in vain too often.
             SessionEnded: the server does not know the session, or it has ended. A `TokenInvalid`.
             SecondFactorRequired: the session needs a second factor.
             SessionServerUnavailable: there is no usable answer.
         """
         if not self.recognises(token) or (store is not None and store not in self.server.stores):
             raise TokenInvalid
-        return await self._ask(_key(self.server, "token", token), {"X-Session-Token": token})
+        return await self._ask(_key(self.server, "token", token), {"X-Session-Token": token}, client)
 
-    async def verify_cookie(self, cookie: SessionCookie) -> External:
+    async def verify_cookie(self, cookie: SessionCookie, *, client: Client | None = None) -> External:
         """Return the subject of a session cookie. Raises as `verify` does."""
         if not self._is_cookie(cookie):
             raise TokenInvalid
         header = f"{cookie.name}={cookie.value}"
-        return await self._ask(_key(self.server, "cookie", header), {"Cookie": header})
+        return await self._ask(_key(self.server, "cookie", header), {"Cookie": header}, client)
 
     async def forget(
         self, *, token: str | None = None, cookie: SessionCookie | None = None, external: External | None = None
@@ -168,11 +185,18 @@ class KratosSessions:
             and _COOKIE_VALUE.fullmatch(cookie.value) is not None
         )
 
-    async def _ask(self, key: bytes, credential: dict[str, str]) -> External:
+    async def _ask(self, key: bytes, credential: dict[str, str], client: Client | None) -> External:
         async def ask() -> SessionAnswer:
-            return await self._answer(credential)
+            async with self._questions.of(client):
+                return await self._answer(credential)
 
-        external = await self._answers.get(key, ask)
+        if self._refused.has(key):
+            raise SessionEnded
+        try:
+            external = await self._answers.get(key, ask)
+        except SessionEnded:
+            self._refused.add(key)
+            raise
         if external.expires_at <= self._clock.now():
             raise SessionEnded
         return external

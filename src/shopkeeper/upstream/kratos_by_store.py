@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from shopkeeper.client import Client
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.sessions.principal import ServerCookie
 from shopkeeper.sessions.token_sources import External
@@ -23,16 +24,17 @@ class KratosSessionsByStore:
         """Whether a session server of the store has tokens of this form. No I/O."""
         return self._of(token, store) is not None
 
-    async def verify(self, token: str, store: str) -> External:
+    async def verify(self, token: str, store: str, *, client: Client) -> External:
         """Return the subject of a session. Raises as `KratosSessions.verify` does."""
         server = self._of(token, store)
         if server is None:
             raise TokenInvalid
-        return await server.verify(token, store)
+        return await server.verify(token, store, client=client)
 
-    async def verify_cookie(self, cookie: ServerCookie) -> External:
+    async def verify_cookie(self, cookie: ServerCookie, *, client: Client) -> External:
         """Return the subject of a session cookie. Raises as `KratosSessions.verify_cookie` does."""
-        return await self._servers[cookie.server].verify_cookie(SessionCookie(cookie.name, cookie.value))
+        asked = SessionCookie(cookie.name, cookie.value)
+        return await self._servers[cookie.server].verify_cookie(asked, client=client)
 
     async def end(self, token: str, store: str) -> None:
         """Sign out the session of a token at its server, if there is one. Raises `SessionServerUnavailable`."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from shopkeeper.client import Client
 from shopkeeper.crypto import OWN_PREFIX
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.openid.access_token import AccessToken
@@ -20,6 +21,7 @@ from shopkeeper.openid.claim_paths import ClaimedNames, Reading, claimed_names
 from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import IdentityProviderUnavailable
+from shopkeeper.upstream.token_questions import TokenQuestions
 from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
 log = structlog.get_logger("shopkeeper.upstream")
@@ -45,6 +47,7 @@ class OidcTokens:
         others: what the tokens of other servers begin with. They are not sent to this provider, and neither are ours.
         stores: the ids of the fronts that take its tokens.
         jwts, opaques: cache what was verified.
+        questions: limits how often the provider is asked about opaque tokens in vain.
     """
 
     def __init__(
@@ -57,11 +60,12 @@ class OidcTokens:
         others: Collection[str] = (),
         jwts: VerifiedTokenCache,
         opaques: VerifiedTokenCache,
+        questions: TokenQuestions,
     ) -> None:
         self._tokens, self._opaque, self._membership = tokens, opaque, membership
         self._stores = frozenset(stores)
         self._others = (OWN_PREFIX, *others)
-        self._jwts, self._opaques = jwts, opaques
+        self._jwts, self._opaques, self._questions = jwts, opaques, questions
 
     @property
     def provider(self) -> str:
@@ -78,10 +82,11 @@ class OidcTokens:
         """Whether a store takes tokens of this form. No I/O."""
         return store in self._stores and self.recognises(token)
 
-    async def verify(self, token: str, store: str | None) -> External:
+    async def verify(self, token: str, store: str | None, *, client: Client | None = None) -> External:
         """Return the subject of a token.
 
         Raises:
+            TooManyRequests: the client has had the provider asked about too many opaque tokens in vain.
             TokenInvalid: the token is not valid, not for us, or not for this store.
             IdentityProviderUnavailable: it cannot be verified now.
         """
@@ -92,7 +97,7 @@ class OidcTokens:
                 return await self._jwts.get(token, lambda: self._by_signature(token))
             if not self._may_be_opaque(token):
                 raise TokenInvalid
-            return await self._opaques.get(token, lambda: self._by_asking(token))
+            return await self._opaques.get(token, lambda: self._by_asking(token, client))
         except ProviderTokenInvalid as invalid:
             raise TokenInvalid(invalid.detail) from invalid
         except ProviderError as failure:
@@ -133,12 +138,12 @@ class OidcTokens:
     async def _by_signature(self, token: str) -> External:
         return self._external(await self._tokens.verify(token))
 
-    async def _by_asking(self, token: str) -> External:
-        if self._opaque == "introspection":
-            return self._external(await self._tokens.introspect(token))
-        if self._opaque == "userinfo":
-            return self._external(await self._tokens.by_userinfo(token))
-        raise TokenInvalid
+    async def _by_asking(self, token: str, client: Client | None) -> External:
+        if self._opaque == "refused":
+            raise TokenInvalid
+        ask = self._tokens.introspect if self._opaque == "introspection" else self._tokens.by_userinfo
+        async with self._questions.of(client):
+            return self._external(await ask(token))
 
     def _external(self, token: AccessToken) -> External:
         return External(
