@@ -1,10 +1,12 @@
 """The password grant: what a shop's sign-in does with passwords that are its provider's."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2
 import pytest
+import structlog
 
 from shopkeeper.app.identity_providers import build_password_providers
 from shopkeeper.client import Client
@@ -117,7 +119,7 @@ async def test_a_token_that_tells_of_a_second_factor_is_refused(
     open_shop: OpenShop, openid_provider: OpenIDProvider
 ) -> None:
     scene = await open_shop(password_grant=GRANT)
-    for amr in (["pwd", "otp"], ["mfa"], ["hwk"]):
+    for amr in (["pwd", "otp"], ["mfa"], ["hwk"], "mfa"):
         openid_provider.person(ADA, amr=amr)
         assert (await sign_in(scene)).status_code == 403, amr
 
@@ -166,6 +168,38 @@ async def test_the_provider_s_errors_are_passed_on(open_shop: OpenShop, openid_p
             assert answer.headers["retry-after"] == "40"
 
 
+async def test_why_the_provider_refuses_is_in_the_log_only(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    """Providers repeat in their descriptions what was sent."""
+    scene = await open_shop(password_grant=GRANT)
+    expired = {"error": "invalid_grant", "error_codes": [50055], "suberror": "user_password_expired"}
+    body = json.dumps({**expired, "error_description": f"AADSTS50055: {ADA} with {PASSWORD} has expired."})
+    openid_provider.faults(token={"status": 400, "body": body})
+    with structlog.testing.capture_logs() as lines:
+        answer = await sign_in(scene)
+    assert (answer.status_code, code_of(answer)) == WRONG
+    assert "expired" not in answer.text
+    (line,) = [line for line in lines if line["event"] == "provider.not_accepted"]
+    assert (line["cause"], line["log_level"]) == ("invalid_grant", "info")
+    assert "suberror user_password_expired, AADSTS50055" in line["reason"]
+    assert PASSWORD not in str(lines)
+    assert "has expired" not in str(lines)
+
+
+async def test_missing_consent_is_for_the_operator(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
+    scene = await open_shop(password_grant=GRANT, settings={"throttle": {"login": {"failures": 2}}})
+    body = '{"error": "invalid_grant", "error_codes": [65001], "suberror": "consent_required"}'
+    openid_provider.faults(token={"status": 400, "body": body})
+    for _ in range(3):
+        with structlog.testing.capture_logs() as lines:
+            answer = await sign_in(scene)
+        assert (answer.status_code, code_of(answer)) == AWAY, "and no attempt of the person is counted"
+        (line,) = [line for line in lines if line["event"] == "provider.failed"]
+        assert (line["cause"], line["log_level"]) == ("consent_required", "warning")
+        assert "AADSTS65001" in line["reason"]
+
+
 async def test_an_outage_spends_no_attempts(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
     scene = await open_shop(password_grant=GRANT, settings={"throttle": {"login": {"failures": 2}}})
     openid_provider.faults(token={"status": 503, "body": "{}"})
@@ -183,6 +217,7 @@ async def test_a_token_that_is_not_for_us_signs_nobody_in(open_shop: OpenShop, o
         {"exp": 1},
         {"sub": None},
         {"nonce": "n"},
+        {"sid": 7},
     ]
     for claims in others:
         token = openid_provider.sign({"aud": "shop", "sub": "sub-ada", "email": ADA, **claims})

@@ -18,7 +18,7 @@ from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.id_token import Expected, check_id_token
 from shopkeeper.openid.metadata import Metadata
 from shopkeeper.openid.password_refusals import SecondFactorWanted, require_no_refusal
-from shopkeeper.openid.token_claims import require_current
+from shopkeeper.openid.token_claims import require_current, text_claim
 from shopkeeper.openid.token_endpoint import Tokens, tokens_of
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a grant and of its field
@@ -39,12 +39,14 @@ class GrantRequest:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Who the password belongs to, by a token that was verified and counts `until` then."""
+    """Who the password belongs to, by a token that was verified and counts `until` then; `sid` is the provider's name
+    of the session."""
 
     issuer: str
     subject: str
     claims: Mapping[str, Any]
     until: datetime
+    sid: str | None = None
 
 
 class PasswordGrant:
@@ -100,7 +102,7 @@ class PasswordGrant:
                     cause="no_id_token",
                 )
             token = await self._access_tokens.verify(tokens.access_token)
-            return Granted(token.issuer, token.subject, token.claims, token.expires_at)
+            return Granted(token.issuer, token.subject, token.claims, token.expires_at, text_claim(token.claims, "sid"))
         signed = await self._client.verified(tokens.id_token, metadata, types=id_token.TYPES, trusted=True)
         expected = Expected(
             audiences={self.provider.client_id},
@@ -111,8 +113,9 @@ class PasswordGrant:
         now = self._clock.now()
         issuer, subject = check_id_token(signed, expected, provider=self.provider, now=now)
         _, until = require_current(signed.claims, now=now, max_age=id_token.MAX_AGE)
-        return Granted(issuer, subject, signed.claims, until)
+        return Granted(issuer, subject, signed.claims, until, text_claim(signed.claims, "sid"))
 
 
 def _texts(value: Any) -> Sequence[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    several = value if isinstance(value, list) else [value]
+    return [each for each in several if isinstance(each, str)]

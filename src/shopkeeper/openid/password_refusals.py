@@ -51,7 +51,7 @@ _SENTENCES: Final = frozenset(
     }
 )
 """Descriptions of Keycloak and Okta that say more than their error does."""
-_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,50}", re.ASCII)
+_SUBERROR: Final = re.compile(r"[a-z_]{1,50}", re.ASCII)
 
 
 class PasswordWrong(ProviderError):
@@ -95,7 +95,7 @@ def _told(document: Mapping[str, Any]) -> str:
 def _facts(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"error {refused(document.get('error'), None).error}"
     suberror, description = document.get("suberror"), document.get("error_description")
-    if isinstance(suberror, str) and _NAME.fullmatch(suberror):
+    if isinstance(suberror, str) and _SUBERROR.fullmatch(suberror):
         yield f"suberror {suberror}"
     yield from (f"AADSTS{code}" for code in _codes(document))
     if isinstance(description, str) and description in _SENTENCES:

@@ -12,7 +12,6 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.openid.errors import ProviderAskedTooOften, ProviderError
 from shopkeeper.openid.password_grant import Granted, PasswordGrant
 from shopkeeper.openid.password_refusals import PasswordWrong, SecondFactorWanted
-from shopkeeper.openid.token_claims import text_claim
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.storage.database import Unit
 from shopkeeper.upstream.errors import IdentityProviderUnavailable, SecondFactorAtProvider
@@ -71,7 +70,7 @@ class ProviderPasswords:
             Aal.AAL1,
             still_valid,
             provider=self.name,
-            upstream=UpstreamSession(self.name, granted.issuer, granted.subject, sid=text_claim(granted.claims, "sid")),
+            upstream=UpstreamSession(self.name, granted.issuer, granted.subject, sid=granted.sid),
         )
 
     async def _ask(self, username: str, password: str) -> Granted | None:
