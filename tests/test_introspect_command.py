@@ -83,7 +83,7 @@ def test_it_says_why_a_token_is_inactive_for_a_caller(introspect: Introspect, to
     ("arguments", "sentence"),
     [
         ((), "Several callers are configured"),
-        (("--caller", "nobody"), "There is no caller nobody in introspection.callers: commercetools, kettles."),
+        (("--caller", "nobody"), "There is no caller nobody; those that may ask are: commercetools, kettles."),
         (("--caller", "kettles", "--store", "nowhere"), "There is no store called 'nowhere' here."),
     ],
 )

@@ -19,7 +19,6 @@ from shopkeeper.oauth.introspection import LONGEST_TOKEN
 from shopkeeper.oauth.introspection_answers import Explanation
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
 from shopkeeper.settings import Settings
-from shopkeeper.settings.introspection import Introspection as Configured
 from shopkeeper.storage.migrate import migrate
 from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, printable, ready
 
@@ -79,7 +78,7 @@ def _token(given: str) -> str:
 
 
 async def _explained(settings: Settings, token: str, *, caller: str | None, store: str | None) -> Explanation:
-    chosen = _caller(settings.introspection, caller)
+    chosen = _caller(settings, caller)
     if settings.dsn.kind != "memory":
         async with migrated(settings):
             pass
@@ -108,18 +107,19 @@ def _front(stores: Stores, name: str) -> str:
     return stores.choose(name=store, tenant=tenant, host=None).id
 
 
-def _caller(configured: Configured, named: str | None) -> str | None:
+def _caller(settings: Settings, named: str | None) -> str | None:
     """Return the id of the caller that is meant; None where none is configured."""
-    ids = [caller.id for caller in configured.callers]
+    clients = [client.id for client in settings.tokens.clients if client.introspection is not None]
+    ids = [*(caller.id for caller in settings.introspection.callers), *clients]
     if named is not None and named not in ids:
-        fail(f"There is no caller {printable(named)} in introspection.callers: {', '.join(ids) or 'it is empty'}.")
+        fail(f"There is no caller {printable(named)}; those that may ask are: {', '.join(ids) or 'none'}.")
     if named is None and len(ids) > 1:
         fail(f"Several callers are configured, whose answers may differ; add --caller and one of {', '.join(ids)}.")
     return named or (ids[0] if ids else None)
 
 
 def _built(application: Application, caller: str | None) -> IntrospectionCaller:
-    callers = build_callers(application.infrastructure.settings.introspection, application.commerce.stores)
+    callers = build_callers(application.infrastructure.settings, application.commerce.stores)
     return next((each for each in callers if each.id == caller), ANY_CALLER)
 
 

@@ -25,6 +25,7 @@ PATH = "/oauth2/introspect"
 KEY, NEXT_KEY = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"
 HEADER = f"Bearer {KEY}"
 OTHER = "z9Yb4Nc7Vx1Mq6Wt3Ek8Rs5Gd2Ju0HfP"
+STOCK, MAIL = "h2Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAf", "k5Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhZ"
 SIGNER = PrivateKey.generate()
 INACTIVE = b'{"active":false}'
 RULES = [
@@ -39,7 +40,19 @@ SETTINGS: dict[str, Any] = {
         {"id": "default", "project_key": "tea"},
         {"id": "kettle", "tenants": ["eu", "us"], "project_key": "kettle"},
     ],
-    "tokens": {"scope_rules": RULES},
+    "tokens": {
+        "scope_rules": RULES,
+        "clients": [
+            {
+                "id": "stock",
+                "secrets": [STOCK],
+                "audiences": ["orders"],
+                "stores": ["kettle@us"],
+                "introspection": {"subject_scopes": ["customer_id"], "lifespan": "2m"},
+            },
+            {"id": "mail", "secrets": [MAIL], "audiences": ["orders"]},
+        ],
+    },
     "introspection": {
         "callers": [
             {"id": "commercetools", "authorization": [HEADER], "keys": [NEXT_KEY], "stores": ["default"]},
@@ -239,6 +252,27 @@ class TestCallers:
         assert line["error"] == answer.headers["x-error-code"]
         metrics = (await (await scene.admin()).get("/metrics")).text
         assert 'shopkeeper_introspection_seconds_count{outcome="unavailable"} 1.0' in metrics
+
+    async def test_a_service_that_obtains_tokens_may_ask_where_it_is_allowed_to(
+        self, scene: Scene, clock: StoppedClock
+    ) -> None:
+        """It authenticates as at the token endpoint, and is configured once."""
+        us = await a_session(scene, connector="kettle", br_acct_env="us")
+        app, in_form = await scene.native(), {"client_id": "stock", "client_secret": STOCK}
+        for fields, headers in (
+            ({}, {"authorization": basic("stock", STOCK)}),
+            ({}, {"authorization": f"Bearer {STOCK}"}),
+            (in_form, {}),
+        ):
+            told = (await app.post(PATH, data={"token": us, **fields}, headers=headers)).json()
+            assert told["active"] is True
+            assert (told["exp"], "external_user_id" in told["scope"]) == (int(clock.now().timestamp()) + 120, False)
+        elsewhere = await app.post(PATH, data={"token": await a_session(scene), **in_form})
+        assert elsewhere.content == INACTIVE, "it is limited to one store"
+        own = {"grant_type": "client_credentials", **in_form}
+        assert (await app.post("/oauth2/token", data=own)).status_code == 200
+        refused = await app.post(PATH, data={"token": us}, headers={"authorization": basic("mail", MAIL)})
+        assert refused.status_code == 401
 
     async def test_a_401_tells_of_each_scheme_and_the_log_of_the_error(self, scene: Scene) -> None:
         with capture_logs() as logs:

@@ -18,6 +18,7 @@ from shopkeeper.oauth.client_authentication import (
 )
 from shopkeeper.oauth.clients import ClientCredentials
 from shopkeeper.settings import Settings
+from shopkeeper.settings.oauth_clients import OAuthClient
 
 CLIENT_METHODS: Final = (SecretInHeader.name, SecretInForm.name, SignedAssertion.name)
 CALLER_METHODS: Final = (*CLIENT_METHODS, BearerKey.name)
@@ -41,13 +42,14 @@ def build_caller_authentication(infrastructure: Infrastructure, accounts: Accoun
 def client_credentials(settings: Settings) -> Iterable[ClientCredentials]:
     """Yield what each of `tokens.clients` authenticates with."""
     for client in settings.tokens.clients:
-        secrets = tuple(bytes.fromhex(secret.hash) for secret in client.secrets)
-        keys = _keys(client.jwks, of=f"the client {client.id!r} (tokens.clients)")
-        yield ClientCredentials(client.id, secrets=secrets, keys=keys)
+        yield _of_client(client)
 
 
 def caller_credentials(settings: Settings) -> Iterable[ClientCredentials]:
-    """Yield what each caller of introspection authenticates with."""
+    """Yield what each caller of introspection authenticates with: those of its own, and clients that may ask."""
+    for client in settings.tokens.clients:
+        if client.introspection is not None:
+            yield _of_client(client)
     for caller in settings.introspection.callers:
         yield ClientCredentials(
             caller.id,
@@ -55,6 +57,14 @@ def caller_credentials(settings: Settings) -> Iterable[ClientCredentials]:
             keys=_keys(caller.jwks, of=f"the caller {caller.id!r} (introspection.callers)"),
             authorization=tuple(bytes.fromhex(value.hash) for value in caller.authorization),
         )
+
+
+def _of_client(client: OAuthClient) -> ClientCredentials:
+    return ClientCredentials(
+        client.id,
+        secrets=tuple(bytes.fromhex(secret.hash) for secret in client.secrets),
+        keys=_keys(client.jwks, of=f"the client {client.id!r} (tokens.clients)"),
+    )
 
 
 def _keys(jwks: Mapping[str, Any] | None, *, of: str) -> KeySet | None:

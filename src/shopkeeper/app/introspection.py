@@ -1,6 +1,7 @@
 """Build introspection: its callers, its sources, and what finds the local identities of external subjects."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.authentication_gate import build_gate
@@ -19,8 +20,8 @@ from shopkeeper.oauth.linked_subjects import IdentityOf, LinkedSubjects
 from shopkeeper.oauth.scope_rules import ScopeRules
 from shopkeeper.oauth.signed_introspection import SignedAnswers
 from shopkeeper.sessions.token_sources import External
-from shopkeeper.settings.introspection import Introspection as Configured
-from shopkeeper.settings.introspection import IntrospectionCaller as ConfiguredCaller
+from shopkeeper.settings import Settings
+from shopkeeper.settings.introspection_rights import IntrospectionRights
 
 
 def build_introspection(
@@ -54,7 +55,7 @@ def build_introspection_endpoint(
     settings = infrastructure.settings
     return IntrospectionEndpoint(
         introspection,
-        callers={caller.id: caller for caller in build_callers(settings.introspection, stores)},
+        callers={caller.id: caller for caller in build_callers(settings, stores)},
         authentication=build_caller_authentication(infrastructure, accounts),
         signed=SignedAnswers(accounts.signing_keys, issuer=infrastructure.base_url, clock=infrastructure.clock),
         stores=stores,
@@ -64,27 +65,33 @@ def build_introspection_endpoint(
     )
 
 
-def build_callers(configured: Configured, stores: Stores) -> Iterable[IntrospectionCaller]:
-    """Return the callers of the settings, in their order."""
-    return [
-        IntrospectionCaller(
-            caller.id,
-            stores=_fronts(caller, stores),
-            providers=frozenset(caller.providers),
-            audiences=frozenset(caller.audiences),
-            clients=frozenset(caller.clients),
-            subject_scopes=frozenset(caller.subject_scopes),
-            username=caller.username,
-            lifespan=caller.lifespan or configured.lifespan,
-            signed=Signed(caller.signed),
-        )
-        for caller in configured.callers
+def build_callers(settings: Settings, stores: Stores) -> Sequence[IntrospectionCaller]:
+    """Return who may ask: the callers of the settings, in their order, and then the clients that may."""
+    configured: Sequence[tuple[str, Sequence[str], IntrospectionRights]] = [
+        *((caller.id, caller.stores, caller) for caller in settings.introspection.callers),
+        *((each.id, each.stores, each.introspection) for each in settings.tokens.clients if each.introspection),
     ]
+    lifespan = settings.introspection.lifespan
+    return [_caller(name, rights, _fronts(chosen, stores), lifespan) for name, chosen, rights in configured]
 
 
-def _fronts(caller: ConfiguredCaller, stores: Stores) -> frozenset[str]:
-    """Return the fronts of a caller: a store's name means all its tenants."""
-    return frozenset(front.id for front in stores.fronts if {front.id, front.id.partition("@")[0]} & {*caller.stores})
+def _caller(name: str, rights: IntrospectionRights, fronts: frozenset[str], lifespan: timedelta) -> IntrospectionCaller:
+    return IntrospectionCaller(
+        name,
+        stores=fronts,
+        providers=frozenset(rights.providers),
+        audiences=frozenset(rights.audiences),
+        clients=frozenset(rights.clients),
+        subject_scopes=frozenset(rights.subject_scopes),
+        username=rights.username,
+        lifespan=rights.lifespan or lifespan,
+        signed=Signed(rights.signed),
+    )
+
+
+def _fronts(chosen: Sequence[str], stores: Stores) -> frozenset[str]:
+    """Return the fronts of a choice: a store's name means all its tenants."""
+    return frozenset(front.id for front in stores.fronts if {front.id, front.id.partition("@")[0]} & {*chosen})
 
 
 def _identity_of(infrastructure: Infrastructure, accounts: Accounts) -> IdentityOf:

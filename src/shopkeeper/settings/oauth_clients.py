@@ -1,22 +1,20 @@
 """Settings of `tokens.clients`: the services that obtain tokens at `/oauth2/token`."""
 
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
 
 from shopkeeper.oauth.scope_rules import SCOPE_TOKEN, SUBJECT_SCOPES
-from shopkeeper.settings.section import SECRET, TRIMMED, Section, without_line_break
-from shopkeeper.settings.serving import hex_digest, key_digest, of_something
+from shopkeeper.settings.introspection_rights import IntrospectionRights
+from shopkeeper.settings.section import SECRET, Section
+from shopkeeper.settings.service_credentials import MOST_KEYS, PublicKeys, ServiceKey
 from shopkeeper.settings.values import Lifespan, parse_duration
 from shopkeeper.tokens.access_tokens import LONGEST_LIFESPAN
 
 GrantName = Literal["client_credentials", "token_exchange", "refresh_token"]
 MOST_NAMES: Final = 64
 """Scopes, audiences and stores of one client."""
-LARGEST_KEY_SET: Final = 65_536
 _AUDIENCE: Final = r"^[\x21-\x7e]{1,256}$"
 
 
@@ -38,49 +36,6 @@ def _scope(scope: str) -> str:
     return scope
 
 
-def key_set_of(value: Any) -> Any:
-    """Accept the JWK set as JSON text too, as a variable of the environment or a file has it."""
-    value = without_line_break(value)
-    if not isinstance(value, str):
-        return value
-    if len(value) > LARGEST_KEY_SET:
-        raise ValueError(f"must have at most {LARGEST_KEY_SET} characters")
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError('must be a JWK set: {"keys": [...]}') from None
-
-
-def public_keys_only(key_set: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JWK set. Raises `ValueError` where it is none, or holds anything secret."""
-    keys = key_set.get("keys")
-    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
-        raise ValueError('must be a JWK set with at least one key: {"keys": [...]}')
-    if any({"d", "p", "q", "k"} & key.keys() for key in keys):
-        raise ValueError("has a private or secret key; the client keeps that, and only its public key belongs here")
-    return key_set
-
-
-class ClientSecret(Section):
-    """A secret of a client: stored as its SHA-256. The secret itself is never stored."""
-
-    hash: Annotated[str, TRIMMED, AfterValidator(hex_digest), AfterValidator(of_something)] = Field(
-        repr=False, description="SHA-256 of the secret, in hex, instead of the secret itself"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_plain(cls, value: Any) -> Any:
-        if isinstance(value, ClientSecret):
-            return value
-        value = without_line_break(value)
-        if isinstance(value, str):
-            return {"hash": key_digest(value)}
-        if not isinstance(value, Mapping):
-            raise ValueError("must be a secret of at least 32 characters, or its SHA-256 in `hash`")
-        return value
-
-
 class OAuthClient(Section):
     """A service that obtains tokens."""
 
@@ -88,12 +43,12 @@ class OAuthClient(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
         description="The client's id (`client_id`), and the subject of the tokens that it gets for itself",
     )
-    secrets: Annotated[tuple[ClientSecret, ...], SECRET] = Field(
+    secrets: Annotated[tuple[ServiceKey, ...], SECRET] = Field(
         default=(),
-        max_length=8,
+        max_length=MOST_KEYS,
         description="Its secrets, several at once for rotation; only their SHA-256 is kept in memory",
     )
-    jwks: Annotated[Mapping[str, Any] | None, AfterValidator(lambda keys: keys and public_keys_only(keys))] = Field(
+    jwks: PublicKeys = Field(
         default=None,
         description="Its public keys, a JWK set, where it authenticates by `private_key_jwt` in place of a secret",
     )
@@ -118,13 +73,11 @@ class OAuthClient(Section):
         max_length=MOST_NAMES,
         description="The stores that it is limited to, all when empty; `store@tenant` names one tenant",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _key_set_as_text(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "jwks" in value:
-            return {**value, "jwks": key_set_of(value["jwks"])}
-        return value
+    introspection: IntrospectionRights | None = Field(
+        default=None,
+        description="What it may learn by introspection, of tokens of its stores; it may not ask when unset. It "
+        "authenticates there as here, or with a secret as bearer key",
+    )
 
     @model_validator(mode="after")
     def _can_authenticate(self) -> "OAuthClient":

@@ -12,7 +12,7 @@ from shopkeeper.settings.feature_flags import FeatureFlags
 from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.identity_providers import IdentityProvider, require_distinct, require_known
 from shopkeeper.settings.impersonation import Impersonation
-from shopkeeper.settings.introspection import Introspection
+from shopkeeper.settings.introspection import Introspection, require_different_callers
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.security import (
@@ -140,6 +140,7 @@ class Settings(Section):
                 raise ValueError(f"{where}.stores names {unknown[0]!r}, which is not among the stores")
         if self.default_store not in ids:
             raise ValueError("default_store is not among the stores; add that store or name one of them")
+        require_different_callers(self.introspection.callers, self.tokens.clients)
         named = [(store.id, store.provider) for store in self.stores]
         require_known(self.providers, stores=named, fronts=[*ids, *fronts])
         return self
