@@ -295,9 +295,9 @@ class TestWhoMay:
         await (await small.scene.admin()).patch(f"/admin/identities/{small.customer.id}", json=change)
         assert (await small.start()).status_code == 403
 
-    @pytest.mark.parametrize("reason", ["", "   ", "x" * 501, "\x00"])
-    async def test_the_reason_is_required_and_bounded(self, small: Shop, reason: str) -> None:
-        assert (await small.start(reason=reason)).status_code == 400
+    async def test_the_reason_is_required_and_bounded(self, small: Shop) -> None:
+        for reason in ("", "   ", "x" * 501, "\x00"):
+            assert (await small.start(reason=reason)).status_code == 400, reason
 
     async def test_a_key_without_the_scope_is_refused(self, small: Shop) -> None:
         admin = await small.scene.admin(key=KEY)

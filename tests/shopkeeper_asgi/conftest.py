@@ -41,9 +41,9 @@ def register(shop: Commerce) -> Customer:  # noqa: F811
     return Customer(email, done.json()["session_token"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def customer(shop: Commerce) -> Customer:  # noqa: F811
-    """A new customer of the demo shop."""
+    """A customer of the demo shop, whose session goes on."""
     return register(shop)
 
 

@@ -8,7 +8,7 @@ from shopkeeper_asgi.jwt import Jwt
 from tests.docs.conftest import STOCK_KEY
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIDProvider
 from tests.services.shopkeeper_server import Commerce
-from tests.shopkeeper_asgi.conftest import Customer, Make
+from tests.shopkeeper_asgi.conftest import Customer, Make, register
 
 API = "https://api.shop.example"
 OPAQUE = f"{API}/opaque"
@@ -26,6 +26,11 @@ async def user(authenticator: Authenticator, token: str) -> User:
 
 
 class TestThisServer:
+    @pytest.fixture
+    def customer(self, shop: Commerce) -> Customer:
+        """A customer of the test's own, whose session may end."""
+        return register(shop)
+
     @pytest.fixture
     def token(self, shop: Commerce, customer: Customer) -> str:
         """An access token of the customer for a service."""

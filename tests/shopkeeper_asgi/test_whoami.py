@@ -23,7 +23,7 @@ from shopkeeper_asgi import (
 from shopkeeper_asgi.whoami import _moment, user_of
 from tests.services.shopkeeper_server import Commerce
 from tests.services.web import Server, says, serving
-from tests.shopkeeper_asgi.conftest import Customer, Make
+from tests.shopkeeper_asgi.conftest import Customer, Make, register
 
 PATH = "/sessions/whoami"
 TOKEN = [("session_token", "ory_st_a")]
@@ -65,9 +65,9 @@ class TestOurServer:
             assert user.email == customer.email
 
     async def test_a_session_that_ended_is_refused_once_the_cache_has_forgotten_it(
-        self, make: Make, shop: Commerce, customer: Customer
+        self, make: Make, shop: Commerce
     ) -> None:
-        uncached = make(WhoAmI(url=shop.public, cache_seconds=0))
+        customer, uncached = register(shop), make(WhoAmI(url=shop.public, cache_seconds=0))
         headers = [("x-session-token", customer.token)]
         assert await uncached.authenticate(headers) is not None
         async with httpx2.AsyncClient(base_url=shop.public) as client:
