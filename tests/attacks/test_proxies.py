@@ -314,7 +314,8 @@ FORGED = [
 class TestPaths:
     @pytest.mark.parametrize("path", ADMIN_TRICKS)
     def test_row_046_no_spelling_of_a_path_goes_around_the_key(self, server: Commerce, path: str) -> None:
-        assert send(server.admin, request(path)).status == 401
+        """Where a path has a control character, there is nothing for who has the key either."""
+        assert send(server.admin, request(path)).status == (404 if "%00" in path else 401)
 
     @pytest.mark.parametrize("headers", FORGED, ids=[line.decode("latin-1").strip() for line in FORGED])
     def test_row_046_no_header_stands_for_the_key(self, server: Commerce, headers: bytes) -> None:
