@@ -281,6 +281,10 @@ def test_the_issuer_is_read_without_trust_and_never_fails() -> None:
         assert unverified_issuer(token) in {None, CLAIMS["iss"]}
     for issuer in (None, 7, ["https://shop.example"], {}, True):
         assert unverified_issuer(signed(KEY, {"iss": issuer})) is None
+    for typ in ("at+jwt", "AT+JWT", "application/at+jwt"):
+        assert unverified_issuer(signed(KEY, CLAIMS, {**HEADER, "typ": typ}), types=RULES.types) == CLAIMS["iss"]
+    for typ in ("JWT", "", "jwt+at", ["at+jwt"], {"at+jwt": 1}, None, 1):
+        assert unverified_issuer(signed(KEY, CLAIMS, {**HEADER, "typ": typ}), types=RULES.types) is None
 
 
 @given(st.text() | st.binary().map(lambda raw: f"{part(raw)}.{part(raw)}.{part(raw)}"))

@@ -129,14 +129,21 @@ def unverified_header(token: str, *, max_bytes: int = MAX_TOKEN) -> Mapping[str,
     return _parse(_decode(_split(token, max_bytes)[0]), part="header")
 
 
-def unverified_issuer(token: str, *, max_bytes: int = MAX_TOKEN) -> str | None:
+def unverified_issuer(
+    token: str, *, types: Collection[str | None] | None = None, max_bytes: int = MAX_TOKEN
+) -> str | None:
     """Return the issuer that a token names, to choose the keys it is verified with; None where it is no such token.
 
     Anybody can have written it: it chooses, and proves nothing.
+
+    Args:
+        types: as in `JwtRules`; None for all.
     """
     try:
         header, payload, _ = _split(token, max_bytes)
-        _parse(_decode(header), part="header")
+        typ = _typ(_parse(_decode(header), part="header"))
+        if types is not None and typ not in types:
+            return None
         issuer = _parse(_decode(payload), part="claims").get("iss")
     except TokenRefused:
         return None
