@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shopkeeper_asgi.errors import TokenInvalid
-from shopkeeper_asgi.user import User, frozen
+from shopkeeper_asgi.token_kinds import require_person
+from shopkeeper_asgi.user import User, frozen, frozen_object
 
 LONGEST_SUBJECT: Final = 255
 """OpenID Connect Core section 2."""
@@ -17,11 +18,14 @@ PERSONAL: Final = frozenset(
     }
 )
 """The claims that become traits, where the token has no claim `traits`."""
-"""The claims that become traits, where the token has no claim `traits`."""
 
 
 def user_of(claims: Mapping[str, Any]) -> User:
-    """Return the user whom verified claims name. Raises `TokenInvalid` where they name none."""
+    """Return the user whom verified claims name.
+
+    Raises `TokenInvalid` where they name none: an application that has a token for itself, and a guest, are no user.
+    """
+    require_person(claims)
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
         raise TokenInvalid("The token names no user.")
@@ -33,7 +37,17 @@ def user_of(claims: Mapping[str, Any]) -> User:
     # The claim is about the claim `email` and no other address. Some providers send the word instead of the value.
     verified = claims.get("email_verified") is True or claims.get("email_verified") == "true"
     verified = verified and email is not None and email == claims.get("email")
-    return User(subject, email, verified, frozen(traits), frozen(claims))
+    return User(subject, email, verified, frozen(traits), frozen(claims), _actor(claims))
+
+
+def _actor(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return who acts as the user (RFC 8693 section 4.1). An actor that cannot be read must not count as none."""
+    actor = claims.get("act")
+    if actor is None:
+        return None
+    if not isinstance(actor, dict) or not actor:
+        raise TokenInvalid("It cannot be read who acts as the user.")
+    return frozen_object(actor)
 
 
 def audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from shopkeeper_asgi.claims import audiences, number, user_of
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import TokenInvalid
 from shopkeeper_asgi.http_client import HttpClient, checked_url
+from shopkeeper_asgi.token_kinds import refuse_other_kinds, require_access_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,10 @@ class _Introspect:
         expires_at = number(told.get("exp"))
         if expires_at is not None and expires_at <= self._now():
             raise TokenInvalid("The token has expired.")
+        refuse_other_kinds(told)
+        if not audiences(told):
+            # A refresh token, of which some providers do not say so: then it has neither an audience nor a kind.
+            require_access_kind(told)
         if self._wanted.audience is not None and self._wanted.audience not in audiences(told):
             raise TokenInvalid("The token is meant for another audience.")
         if self._wanted.issuer is not None and told.get("iss") != self._wanted.issuer:

@@ -15,11 +15,14 @@ from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import TokenInvalid
 from shopkeeper_asgi.http_client import HttpClient, checked_url, parse_object
 from shopkeeper_asgi.jwks import ALGORITHMS, LONGEST_KID, KeySource, PublicKey
+from shopkeeper_asgi.token_kinds import refuse_other_kinds, require_access_claims, require_client
 
 from joserfc.errors import JoseError  # isort: skip - `jwks` says which packages are missing
 from joserfc.jws import JWSRegistry  # isort: skip
 from joserfc.util import urlsafe_b64decode  # isort: skip
 
+AT_JWT: Final = "at+jwt"
+"""The type of access tokens (RFC 9068 section 2.1)."""
 MAX_HEADER: Final = 4096
 MAX_SIGNATURE: Final = 1400
 """Base64 digits of a signature by the longest RSA key."""
@@ -38,7 +41,10 @@ class Jwt:
         audience: what `aud` must name; None accepts only tokens without `aud`, as those that `tokenize_as` makes.
         jwks_url: the address of the issuer's keys; found by discovery where it is None.
         algorithms: what keys may sign with. A key has one of them.
-        types: what `typ` may be, without `application/`. Tokens for other purposes have other types.
+        types: what `typ` may be, without `application/`. Tokens for other purposes have other types. None stands for a
+            header without it, as those of Cognito and Okta.
+        clients: the applications to which a token may have been issued (`client_id`, `azp`); empty for all. Tokens of
+            Cognito have no audience, so these take its place.
         leeway: seconds that the clocks may differ.
         cookies: the names of cookies that hold a token.
         cache_seconds: how long a verified token is not verified again; never beyond its `exp`.
@@ -48,7 +54,8 @@ class Jwt:
     audience: str | None
     jwks_url: str | None = None
     algorithms: Sequence[str] = ("ES256", "EdDSA", "RS256")
-    types: Sequence[str] = ("at+jwt", "jwt")
+    types: Sequence[str | None] = (AT_JWT, "jwt")
+    clients: Sequence[str] = ()
     leeway: float = 30
     cookies: Sequence[str] = ()
     cache_seconds: float = 60
@@ -60,6 +67,8 @@ class Jwt:
             raise ValueError(f"`algorithms` is a list of some of {', '.join(ALGORITHMS)}")
         if isinstance(self.types, str) or not self.types:
             raise ValueError("`types` is a list of values of `typ`")
+        if isinstance(self.clients, str):
+            raise ValueError("`clients` is a list of the ids of applications")
 
     def verifier(self, http: HttpClient, now: Clock) -> "_Jwt":
         keys = KeySource(http, issuer=self.issuer, url=self.jwks_url, algorithms=self.algorithms)
@@ -69,20 +78,20 @@ class Jwt:
 class _Jwt:
     def __init__(self, wanted: Jwt, keys: KeySource, now: Clock) -> None:
         self._wanted, self._keys, self._now = wanted, keys, now
-        self._types = {_short(name) for name in wanted.types}
+        self._types = {None if name is None else _short(name) for name in wanted.types}
 
     async def verify(self, credential: Credential) -> Verified:
         token = credential.token
-        kid, algorithm = self._header_of(token)
+        kid, algorithm, kind = self._header_of(token)
         keys = await self._keys.find(kid, algorithm)
         if not keys:
             raise TokenInvalid("The token is signed with an unknown key.")
         payload = _verified_payload(token, keys)
-        expires_at = self._check(payload)
+        expires_at = self._check(payload, kind)
         return Verified(user_of(payload), expires_at)
 
-    def _header_of(self, token: str) -> tuple[str | None, str]:
-        """Return the key's id and the algorithm. Nothing of it is trusted but to choose among the issuer's keys."""
+    def _header_of(self, token: str) -> tuple[str | None, str, str | None]:
+        """Return the key's id, the algorithm and the type. They are trusted once the signature is verified."""
         parts = token.split(".")
         if len(parts) != 3 or not all(map(_PART.fullmatch, parts)):
             raise TokenInvalid("The token is not a signed JWT.")
@@ -95,13 +104,14 @@ class _Jwt:
         algorithm = "EdDSA" if algorithm == "Ed25519" else algorithm
         if not isinstance(algorithm, str) or algorithm not in self._wanted.algorithms:
             raise TokenInvalid("The token's algorithm is not accepted.")
-        if not isinstance(kind, str) or _short(kind) not in self._types:
+        kind = _short(kind) if isinstance(kind, str) else kind
+        if not (kind is None or isinstance(kind, str)) or kind not in self._types:
             raise TokenInvalid("The token is of another type.")
         if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= LONGEST_KID):
             raise TokenInvalid("The token's key id cannot be read.")
-        return kid, algorithm
+        return kid, algorithm, kind
 
-    def _check(self, claims: Mapping[str, Any]) -> float:
+    def _check(self, claims: Mapping[str, Any], kind: str | None) -> float:
         """Check what the claims must say, and return when the token ends."""
         wanted, now = self._wanted, self._now()
         expires_at = number(claims.get("exp"))
@@ -118,6 +128,10 @@ class _Jwt:
         named = audiences(claims)
         if wanted.audience not in named if wanted.audience is not None else bool(named):
             raise TokenInvalid("The token is meant for another audience.")
+        refuse_other_kinds(claims)
+        if kind != AT_JWT:
+            require_access_claims(claims, typed=kind is not None)
+        require_client(claims, wanted.clients)
         return expires_at + wanted.leeway
 
 

@@ -28,10 +28,15 @@ class ReadOnlyDict(dict[str, Any]):
 def frozen(value: Any) -> Any:
     """Return JSON data with every object read-only and every array a tuple."""
     if isinstance(value, Mapping):
-        return ReadOnlyDict({name: frozen(below) for name, below in value.items()})
+        return frozen_object(value)
     if isinstance(value, list | tuple):
         return tuple(frozen(below) for below in value)
     return value
+
+
+def frozen_object(value: Mapping[str, Any]) -> ReadOnlyDict:
+    """Return a JSON object, read-only with everything below."""
+    return ReadOnlyDict({name: frozen(below) for name, below in value.items()})
 
 
 def _thawed(value: Any) -> Any:
@@ -50,6 +55,8 @@ class User:
         verified: whether the provider has verified this very e-mail address.
         traits: the identity's traits; in the modes `jwt` and `introspect`, what the token says of the person.
         session: the provider's session as it was answered; in the modes `jwt` and `introspect`, all claims.
+        actor: who acts as this user, an agent of the support, with `sub` where the provider names one; None where it is
+            the user's own request. What changes an account must refuse it.
 
     >>> user = User("7", "ada@example.org", True, frozen({"email": "ada@example.org"}), frozen({}))
     >>> user.as_dict()["traits"]
@@ -61,15 +68,18 @@ class User:
     verified: bool = field(default=False, repr=False)
     traits: Mapping[str, Any] = field(default_factory=ReadOnlyDict, repr=False)
     session: Mapping[str, Any] = field(default_factory=ReadOnlyDict, repr=False)
+    actor: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a copy that can be changed and written as JSON: `{id, email, verified, traits, session}`."""
+        """Return a copy that can be changed and written as JSON: `{id, email, verified, traits, session,
+        actor}`."""
         return {
             "id": self.id,
             "email": self.email,
             "verified": self.verified,
             "traits": _thawed(self.traits),
             "session": _thawed(self.session),
+            "actor": _thawed(self.actor),
         }
 
     # What Starlette and Litestar expect of `request.user`.

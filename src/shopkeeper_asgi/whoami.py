@@ -9,7 +9,7 @@ from shopkeeper_asgi.cache import Clock, Verified
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import AccessDenied, AuthenticationFailed, SecondFactorRequired, TokenInvalid
 from shopkeeper_asgi.http_client import Answer, HttpClient, checked_url, sentence
-from shopkeeper_asgi.user import User, frozen
+from shopkeeper_asgi.user import User, frozen, frozen_object
 
 COOKIE: Final = "ory_kratos_session"
 
@@ -87,8 +87,12 @@ def user_of(session: Mapping[str, Any], *, email_trait: str = "email") -> User |
         return None
     traits = identity.get("traits")
     traits = traits if isinstance(traits, dict) else {}
-    email = _found(traits, email_trait)
-    return User(identity["id"], email, _is_verified(identity, email), frozen(traits), frozen(session))
+    email, actor = _found(traits, email_trait), session.get("actor")
+    if actor is not None and not (isinstance(actor, dict) and actor):
+        return None  # an agent who cannot be read must not count as the person
+    verified = _is_verified(identity, email)
+    actor = None if actor is None else frozen_object(actor)
+    return User(identity["id"], email, verified, frozen(traits), frozen(session), actor)
 
 
 def _found(traits: Mapping[str, Any], path: str) -> str | None:

@@ -130,6 +130,7 @@ class TestAnswers:
             "sub": identity,
             "iss": ADDRESS,
             "token_type": "Bearer",
+            "kind": "customer",
             "iat": now,
         }
 
@@ -138,6 +139,7 @@ class TestAnswers:
         token = (await visit(app))["authorization"]
         told = (await ask(scene, token)).json()
         assert told["scope"] == f"view_products:tea anonymous_id:{told['sub']}"
+        assert told["kind"] == "guest"
         assert "username" not in told
 
     async def test_exp_is_the_sessions_end_where_that_is_nearer(self, scene: Scene, clock: StoppedClock) -> None:

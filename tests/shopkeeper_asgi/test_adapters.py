@@ -32,7 +32,8 @@ async def test_a_session_has_its_user(ask: Adapter, authenticator: Authenticator
     reply = await ask(authenticator, {SEED: customer.token})
     assert reply.status == 200
     user = reply.json()["user"]
-    assert sorted(user) == ["email", "id", "session", "traits", "verified"]
+    assert sorted(user) == ["actor", "email", "id", "session", "traits", "verified"]
+    assert user["actor"] is None
     assert (user["email"], user["verified"], user["traits"]) == (customer.email, False, {"email": customer.email})
 
 

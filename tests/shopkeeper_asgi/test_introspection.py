@@ -14,7 +14,7 @@ from tests.shopkeeper_asgi.conftest import Make
 
 PATH = "/oauth2/introspect"
 TOKEN = [("authorization", "Bearer 2YotnFZFEjr1zCsicMWpAA")]
-ACTIVE = {"active": True, "sub": "7", "client_id": "app", "scope": "read", "email": "ada@example.org"}
+ACTIVE = {"active": True, "sub": "7", "client_id": "app", "token_type": "Bearer", "email": "ada@example.org"}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def ask(make: Make, provider: Server, answer: Any = None, *, status: str =
 async def test_an_active_token_has_its_user(make: Make, provider: Server) -> None:
     user = await ask(make, provider, ACTIVE | {"email_verified": "true"})
     assert (user.id, user.email, user.verified) == ("7", "ada@example.org", True)
-    assert user.session["scope"] == "read"
+    assert user.session["client_id"] == "app"
     assert "active" not in user.traits
 
 
@@ -63,12 +63,27 @@ async def test_it_may_do_so_with_a_key(make: Make, provider: Server) -> None:
         (ACTIVE | {"aud": ["other"]}, {"audience": "shop"}),
         (ACTIVE | {"aud": [1]}, {"audience": "shop"}),
         (ACTIVE, {"issuer": "https://id.example"}),
-        ({"active": True, "client_id": "app"}, {}),  # a service, not a user
+        ({"active": True, "client_id": "app", "token_type": "Bearer"}, {}),  # a service, not a user
+        (ACTIVE | {"kind": "service"}, {}),
+        (ACTIVE | {"kind": "guest"}, {}),
+        (ACTIVE | {"client_id": "7"}, {}),
+        (ACTIVE | {"token_use": "refresh_token"}, {}),  # Hydra
+        (ACTIVE | {"token_type": "refresh_token", "aud": "shop"}, {"audience": "shop"}),
+        (ACTIVE | {"typ": "Offline"}, {}),  # Keycloak
+        (ACTIVE | {"token_type": ...}, {}),  # a refresh token of npm oidc-provider
+        (ACTIVE | {"act": {}}, {}),
+        (ACTIVE | {"act": "agent"}, {}),
     ],
 )
 async def test_a_token_is_refused(make: Make, provider: Server, answer: dict[str, Any], told: dict[str, Any]) -> None:
     with pytest.raises(TokenInvalid):
-        await ask(make, provider, answer, **told)
+        await ask(make, provider, {name: value for name, value in answer.items() if value is not ...}, **told)
+
+
+@pytest.mark.parametrize("more", [{"token_use": "access_token"}, {"typ": "Bearer"}, {"aud": "shop", "token_type": ...}])
+async def test_an_access_token_may_say_so_in_several_ways(make: Make, provider: Server, more: dict[str, Any]) -> None:
+    answer = {name: value for name, value in (ACTIVE | more).items() if value is not ...}
+    assert (await ask(make, provider, answer)).id == "7"
 
 
 async def test_what_is_asked_for_is_accepted(make: Make, provider: Server) -> None:

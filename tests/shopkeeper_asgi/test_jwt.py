@@ -57,6 +57,9 @@ class TestAccepted:
             ({"jwk": EC.as_dict(private=False), "jku": "https://evil.example", "x5u": "x", "x5c": ["x"]}, {}),
             ({}, {"aud": ["other", "https://api.shop.example"]}),
             ({}, {"traits": {"email": "ada@example.org"}}),
+            ({}, {"nonce": "n", "auth_time": 1}),  # with the type of access tokens, these say nothing else
+            ({"typ": "JWT"}, {"nonce": "n", "typ": "Bearer", "auth_time": 1}),  # Keycloak until release 25
+            ({}, {"act": None, "client_id": "app"}),
         ],
     )
     async def test_what_is_accepted(
@@ -77,6 +80,25 @@ class TestAccepted:
         assert (await user(asking, issuer.token(aud=...))).id == "7"
         with pytest.raises(TokenInvalid):
             await user(asking, issuer.token())
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"aud": ..., "token_use": "access", "client_id": "app", "username": "ada", "auth_time": 1},  # Cognito
+            {"aud": ..., "cid": "app", "uid": "u", "scp": ["openid"]},  # Okta
+        ],
+    )
+    async def test_tokens_without_a_type_are_accepted_where_that_is_wanted(
+        self, issuer: Issuer, asking: Authenticator, make: Make, claims: dict[str, Any]
+    ) -> None:
+        token = issuer.token(header={"typ": ...}, **claims)
+        untyped = {"audience": None, "types": ("at+jwt", "jwt", None)}
+        assert (await user(make(issuer.mode(**untyped, clients=["app"])), token)).id == "7"
+        for stricter in (asking, make(issuer.mode(**untyped, clients=["other"]))):
+            with pytest.raises(TokenInvalid):
+                await user(stricter, token)
+        with pytest.raises(TokenInvalid, match="Nothing says"):
+            await user(make(issuer.mode(**untyped)), issuer.token(header={"typ": ...}, aud=...))
 
     async def test_a_token_without_key_id_needs_the_only_key(self, issuer: Issuer, asking: Authenticator) -> None:
         assert (await user(asking, issuer.token(header={"kid": ...}))).id == "7"
@@ -189,6 +211,21 @@ REFUSED: dict[str, Callable[[Issuer], str]] = {
     "an empty subject": claim(sub=""),
     "a subject that is a number": claim(sub=7),
     "a subject too long": claim(sub="s" * 256),
+    "an application's own": claim(sub="app", client_id="app"),
+    "an application's own, of Okta": claim(sub="app", cid="app"),
+    "an application's own, of Auth0": claim(sub="app@clients", azp="app"),
+    "an application's own, of Auth0 with a subject of its own": claim(gty="client-credentials"),
+    "an application's own, of Entra": claim(idtyp="app"),
+    "an application's own, of Keycloak": claim(preferred_username="service-account-app"),
+    "a refresh token of Keycloak": claim(typ="Refresh"),
+    "an ID token of Keycloak": claim(typ="ID"),
+    "an ID token of Cognito": claim(token_use="id"),
+    "an ID token by its nonce": lambda issuer: issuer.token(header={"typ": "JWT"}, nonce="n", scope="openid"),
+    "an ID token by at_hash": lambda issuer: issuer.token(header={"typ": "JWT"}, at_hash="h"),
+    "an ID token by c_hash": lambda issuer: issuer.token(header={"typ": "JWT"}, c_hash="h"),
+    "a logout token": lambda issuer: issuer.token(header={"typ": "JWT"}, events={"x": {}}),
+    "an actor that is none": claim(act={}),
+    "an actor that is a text": claim(act="agent"),
 }
 
 
@@ -205,6 +242,9 @@ class TestRefused:
         for algorithms in (["HS256"], ["none"], [], "ES256"):
             with pytest.raises(ValueError, match="algorithms"):
                 Jwt(issuer="https://id.example", audience=None, algorithms=algorithms)
+        for told in ({"types": "jwt"}, {"types": []}, {"clients": "app"}):
+            with pytest.raises(ValueError, match="list"):
+                Jwt(issuer="https://id.example", audience=None, **told)
         with pytest.raises(ValueError, match="https"):
             Jwt(issuer="id.example", audience=None)
 

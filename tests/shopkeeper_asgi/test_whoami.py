@@ -101,7 +101,13 @@ class TestVerified:
         assert user is not None
         assert user.verified is verified
 
-    @pytest.mark.parametrize("found", [{}, {"identity": None}, {"identity": {"id": ""}}, {"identity": {"id": 7}}])
+    @pytest.mark.parametrize(
+        "found",
+        [
+            *({}, {"identity": None}, {"identity": {"id": ""}}, {"identity": {"id": 7}}),
+            *(session(actor={}), session(actor="agent"), session(actor=[])),
+        ],
+    )
     def test_without_an_identity_there_is_no_user(self, found: dict[str, Any]) -> None:
         assert user_of(found) is None
 

@@ -90,6 +90,7 @@ def answer_about(
         "sub": facts.subject,
         "iss": facts.issuer,
         "token_type": facts.token_type,
+        "kind": facts.kind,
         **_optional(facts, caller),
     }
     return Explanation(answer, source, facts, store, tuple(granted), tuple(subject))
