@@ -523,3 +523,16 @@ async def test_introspection_says_who_acts_for_a_guest(sqlite_dsn: str, tmp_path
         assert "act" not in guest
         await app.request("DELETE", "/self-service/logout/api", json={"session_token": shop.agent.token})
         assert await introspected(started["session_token"]) == {"active": False}
+
+
+async def test_an_engine_is_told_the_scopes_of_an_agent(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+    key = "e7Jq8wLz3nVx6bRk1mHs9cFd2gPy4aEo"
+    rules = [{"scopes": ["manage_my_profile:tea"]}, {"scopes": ["manage_my_orders:tea"], "agents": True}]
+    further = {"introspection": {"callers": [{"id": "engine", "keys": [key]}]}, "tokens": {"scope_rules": rules}}
+    async with open_shop(sqlite_dsn, tmp_path, clock, further=further) as shop:
+        app = await shop.scene.native(authorization=f"Bearer {key}")
+        told = []
+        for token in (shop.customer.token, (await shop.started())["session_token"]):
+            answer = (await app.post("/oauth2/introspect", data={"token": token})).json()
+            told.append([scope for scope in answer["scope"].split() if scope.startswith("manage_")])
+        assert told == [["manage_my_profile:tea", "manage_my_orders:tea"], ["manage_my_orders:tea"]]

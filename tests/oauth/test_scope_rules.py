@@ -25,6 +25,14 @@ def test_without_rules_there_are_no_scopes() -> None:
     assert ScopeRules().scopes_for(CUSTOMER) == ()
 
 
+def test_an_agent_gets_only_what_rules_give_to_agents() -> None:
+    """An engine would let an agent with a customer's scopes change the customer's account."""
+    both = [ScopeRule("own", ["manage_my_profile:tea"]), ScopeRule("shopping", ["manage_my_orders:tea"], agents=True)]
+    assert scopes(both) == ["manage_my_profile:tea", "manage_my_orders:tea"]
+    assert scopes(both, replace(CUSTOMER, acted_for=True)) == ["manage_my_orders:tea"]
+    assert scopes([replace(rule(groups={"vip"}), agents=True)], replace(CUSTOMER, acted_for=True)) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("conditions", "holds"),
     [

@@ -20,6 +20,7 @@ def build_scope_rules(configured: Sequence[Configured], stores: Stores) -> Scope
             providers=frozenset(rule.when.provider),
             stores=_fronts_of(rule.when.store, fronts),
             kinds=frozenset(rule.when.kind),
+            agents=rule.agents,
         )
         for name, rule in zip(names_of(configured), configured, strict=True)
     ]

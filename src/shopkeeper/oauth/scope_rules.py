@@ -7,7 +7,7 @@ that name one of the subject's groups or roles, its provider or its kind.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -41,6 +41,7 @@ class SubjectFacts:
         provider: `own`, or the id of the provider that proved the subject.
         store: the id of the front that the token is for; None where it is for no certain one. Then neither rules for
             stores nor scopes with the keys of a store apply.
+        acted_for: whether an agent acts as the subject (impersonation).
     """
 
     kind: SubjectKind
@@ -48,6 +49,7 @@ class SubjectFacts:
     roles: Sequence[str] = ()
     provider: str = "own"
     store: str | None = None
+    acted_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class ScopeRule:
         name: what explanations call the rule.
         stores: ids of fronts.
         scopes: scopes, with `{projectKey}` and `{storeKey}` in place of the keys of the subject's store.
+        agents: whether agents who act as the subject get these scopes, too. An engine does not know of an agent, and
+            would let one with the customer's scopes change the customer's account.
     """
 
     name: str
@@ -67,6 +71,7 @@ class ScopeRule:
     providers: frozenset[str] = frozenset()
     stores: frozenset[str] = frozenset()
     kinds: frozenset[SubjectKind] = frozenset()
+    agents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,8 @@ class _Compiled:
     def holds(self, facts: SubjectFacts, groups: frozenset[str], roles: frozenset[str]) -> bool:
         rule = self.rule
         return (
-            (not rule.groups or not rule.groups.isdisjoint(groups))
+            (rule.agents or not facts.acted_for)
+            and (not rule.groups or not rule.groups.isdisjoint(groups))
             and (not rule.roles or not rule.roles.isdisjoint(roles))
             and (not rule.providers or facts.provider in rule.providers)
             and (not rule.kinds or facts.kind in rule.kinds)
@@ -165,7 +171,7 @@ class ScopeRules:
 
 def _with_normal_groups(rule: ScopeRule) -> ScopeRule:
     groups = frozenset(group_name_of(group) for group in rule.groups)
-    return ScopeRule(rule.name, rule.scopes, groups, rule.roles, rule.providers, rule.stores, rule.kinds)
+    return replace(rule, groups=groups)
 
 
 def _keys_of(rule: ScopeRule) -> Sequence[_Key]:

@@ -55,12 +55,25 @@ class TokenFacts:
 
     def for_rules(self, store: str | None) -> SubjectFacts:
         """Return what the scope rules are asked with, in a store."""
-        return SubjectFacts(self.kind, groups=self.groups, roles=self.roles, provider=self.provider, store=store)
+        return SubjectFacts(
+            self.kind,
+            groups=self.groups,
+            roles=self.roles,
+            provider=self.provider,
+            store=store,
+            acted_for=self.actor is not None,
+        )
 
 
 def subject_facts_of(session: Session) -> SubjectFacts:
     """Return what the scope rules are asked with for the person of a session, in the store of the session."""
-    return SubjectFacts(SubjectKind.CUSTOMER, groups=session.identity.groups, provider=OWN, store=session.store)
+    return SubjectFacts(
+        SubjectKind.CUSTOMER,
+        groups=session.identity.groups,
+        provider=OWN,
+        store=session.store,
+        acted_for=session.actor is not None,
+    )
 
 
 def facts_of(verified: Verified | LinkedSubject, *, own_issuer: str, gate: AuthenticationGate) -> TokenFacts:

@@ -76,6 +76,11 @@ class ScopeRule(Section):
         max_length=MOST_VALUES,
         description="The scopes that it gives; `{projectKey}` and `{storeKey}` are those of the subject's store",
     )
+    agents: bool = Field(
+        default=False,
+        description="Whether [agents](../howto/impersonation.md) who act as the subject get these scopes, too. List "
+        "only what shops, such as `manage_my_orders`: with `manage_my_profile` an agent changes the account",
+    )
 
 
 def names_of(rules: Sequence[ScopeRule]) -> Iterator[str]:
