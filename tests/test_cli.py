@@ -283,6 +283,13 @@ class TestKeys:
         old = shopkeeper("keys", command, DSN=f"sqlite://{tmp_path / 'new.db'}")
         assert (old.exit_code, "Run first: shopkeeper migrate" in old.stderr) == (1, True)
 
+    @pytest.mark.parametrize("command", [("keys", "list"), ("keys", "rotate"), ("introspect", "x", "--explain")])
+    def test_without_secrets_a_sentence_says_where_they_come_from(self, folder: Path, command: tuple[str, ...]) -> None:
+        told = CliRunner().invoke(cli, [*command], env={"COLUMNS": "400"})
+        assert told.exit_code == 1
+        assert "secrets.default and secrets.cipher are not set" in told.stderr
+        assert "--dev" in told.stderr
+
     def test_no_key_of_another_algorithm_is_made(self, shopkeeper: Run, sqlite_dsn: str) -> None:
         refused = shopkeeper("keys", "rotate", "--algorithm", "HS256", DSN=sqlite_dsn)
         assert refused.exit_code == 2

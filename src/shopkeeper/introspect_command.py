@@ -20,7 +20,7 @@ from shopkeeper.oauth.introspection_answers import Explanation
 from shopkeeper.oauth.introspection_callers import IntrospectionCaller
 from shopkeeper.settings import Settings
 from shopkeeper.storage.migrate import migrate
-from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, printable, ready
+from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, printable, ready, require_secrets
 
 ANY_CALLER: Final = IntrospectionCaller(
     "any", subject_scopes=frozenset({"customer_id", "anonymous_id", "external_user_id"})
@@ -78,6 +78,7 @@ def _token(given: str) -> str:
 
 
 async def _explained(settings: Settings, token: str, *, caller: str | None, store: str | None) -> Explanation:
+    require_secrets(settings)
     chosen = _caller(settings, caller)
     if settings.dsn.kind != "memory":
         async with migrated(settings):

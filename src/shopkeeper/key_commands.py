@@ -13,7 +13,7 @@ from shopkeeper.app import build_audit, build_signing_keys
 from shopkeeper.clock import SystemClock
 from shopkeeper.settings import Settings, load
 from shopkeeper.tally import Tally
-from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, ready
+from shopkeeper.terminal import Dev, Files, look, migrated, out, ready, require_secrets
 from shopkeeper.tokens.key_schedule import Turn
 from shopkeeper.tokens.signing_keys import FRESH, Rotation, SigningKeys
 
@@ -108,8 +108,7 @@ def _waits(turns: Sequence[Turn]) -> bool:
 
 
 async def _with_keys(settings: Settings, use: Callable[[SigningKeys], Awaitable[T]]) -> T:
-    if not settings.secrets.for_sealing():
-        fail("secrets.cipher is not set: without it no key can be sealed. Set it, as the server has it.")
+    require_secrets(settings)
     async with migrated(settings) as database:
         clock = SystemClock()
         audit = build_audit(settings, clock, Tally())

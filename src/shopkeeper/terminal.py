@@ -66,6 +66,16 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def require_secrets(settings: Settings) -> None:
+    """End the command where the secrets are missing with which the server seals and signs."""
+    missing = [f"secrets.{name}" for name in ("default", "cipher") if not getattr(settings.secrets, name)]
+    if missing:
+        fail(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set: name the server's configuration"
+            " with -c, or add --dev for the shop of `make run`."
+        )
+
+
 def print_labelled(label: str, sentence: str, *, colour: str) -> None:
     """Print a sentence of a kind to the error output."""
     err.print(f"{label}: ", style=colour, end="")
