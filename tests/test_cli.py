@@ -163,7 +163,7 @@ class TestMail:
         assert shown.stdout.startswith("Subject: 042137 ist Ihr Code")
         assert "7 Minuten" in shown.stdout
         assert html.stdout.splitlines()[2] == "<!doctype html>"
-        assert written.stdout == "36 files are in mails.\n"
+        assert written.stdout == "38 files are in mails.\n"
         assert "Hola Ada" in (folder / "mails" / "welcome.es.txt").read_text().replace(",", "")
         assert (unknown.exit_code, "there are address_changed" in unknown.stderr) == (1, True)
 
