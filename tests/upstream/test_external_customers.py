@@ -61,6 +61,17 @@ async def test_several_first_requests_at_once_make_one_identity(
     assert len(await ids_of(scene)) == 1
 
 
+async def test_a_token_without_a_type_is_a_customer_by_its_marks(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    scene, said = await open_shop(), {"aud": API, "sub": "sub-ada", "email": ADA}
+    without_a_type = openid_provider.sign({**said, "scp": ["openid"]})
+    assert (await who(scene, without_a_type))["data"] == {"getCurrentCustomer": {"email": ADA}}
+    for of_a_sign_in in ({}, {"scp": ["openid"], "nonce": "n"}, {"azp": "app"}):
+        (refused,) = (await who(scene, openid_provider.sign({**said, **of_a_sign_in})))["errors"]
+        assert refused["extensions"]["code"] == "TOKEN_INVALID"
+
+
 async def test_whoami_knows_sessions_only(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
     scene, token = await open_shop(), await token_of(openid_provider)
     app = await scene.native()

@@ -46,7 +46,7 @@ class External:
     Args:
         provider: the id of the configured identity provider.
         claims: what the provider says, verified.
-        audience: for whom the token was issued; one of them is configured here.
+        audience: for whom the token was issued; one of them is configured here. Empty where the provider does not say.
         client_id: the application that the token was issued to, None where the provider does not say.
         groups, roles: what the provider says of the subject, in the claims that the settings name.
         token_type: `Bearer`, or what the provider says; `session` for a session of a session server.

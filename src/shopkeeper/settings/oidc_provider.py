@@ -116,7 +116,9 @@ class OidcProvider(IdentityProviderSection):
     introspection_url: EndpointUrl | None = Field(
         default=None, description="The introspection endpoint; the provider's own when unset"
     )
-    jwks_url: EndpointUrl | None = Field(default=None, description="The keys of its tokens; its own when unset")
+    jwks_url: EndpointUrl | None = Field(
+        default=None, description="The keys of its tokens, which need no metadata then; its own when unset"
+    )
     claims_from: Literal["token", "userinfo"] = Field(
         default="token",
         description="What a new identity is made of: the claims of the access token, or those of the userinfo endpoint",
