@@ -124,7 +124,7 @@ async def litestar_guard(authenticator: Authenticator, headers: Mapping[str, str
     async def profile(request: LitestarRequest[Any, Any, Any]) -> dict[str, Any]:
         return shown(request.user)
 
-    return await over_asgi(litestar.Litestar([profile]), headers, method)
+    return await over_asgi(litestar.Litestar([profile], logging_config=None), headers, method)
 
 
 def _configure_django() -> None:

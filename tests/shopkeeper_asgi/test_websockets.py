@@ -46,7 +46,7 @@ def with_the_guard(authenticator: Authenticator) -> App:
         await socket.send_text(str(socket.user.email))
         await socket.close()
 
-    return litestar.Litestar([live])  # type: ignore[return-value]
+    return litestar.Litestar([live], logging_config=None)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("build", [behind_the_middleware, with_the_dependency, with_the_guard])
