@@ -240,3 +240,51 @@ async def test_an_opaque_token_signs_in_until_it_is_revoked(
     assert datetime.fromisoformat(answer.json()["expiresAt"]) > datetime.now(UTC)
     await asyncio.to_thread(openid_provider.revoke, token)
     assert (await sign_in(app, token)).status_code == 401
+
+
+async def groups_of(scene: Scene) -> Any:
+    admin = await scene.admin()
+    [identity] = (await admin.get("/admin/identities")).json()
+    full = (await admin.get(f"/admin/identities/{identity['id']}")).json()
+    return full.get("groups", [])
+
+
+async def test_a_sign_in_replaces_the_groups_that_the_provider_gives(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    """A bearer alone changes nothing of the account."""
+    scene = await open_shop(groups_claim="groups")
+    app = await scene.native()
+    await sign_in(app, signed(openid_provider, groups=["wholesale", "vip"]))
+    assert await groups_of(scene) == ["vip", "wholesale"]
+    moved = signed(openid_provider, groups=["retail"])
+    await ask(app, moved, CART, id="none")
+    assert await groups_of(scene) == ["vip", "wholesale"]
+    await sign_in(app, moved)
+    assert await groups_of(scene) == ["retail"]
+
+
+@pytest.mark.parametrize("setting", ["never", "automatic"])
+async def test_a_sign_in_brings_the_identity_up_to_date_where_the_settings_say_so(
+    open_shop: OpenShop, openid_provider: OpenIDProvider, setting: str
+) -> None:
+    """But for its address, which is the owner's to change."""
+    scene = await open_shop(update_identity_on_login=setting)
+    app = await scene.native()
+    await sign_in(app, signed(openid_provider, given_name="Ada", family_name="Fox"))
+    changed = signed(openid_provider, given_name="Ada", family_name="Pear", email="moved@example.org")
+    told = (await sign_in(app, changed)).json()["customer"]
+    assert (told["lastName"], told["email"]) == ("Pear" if setting == "automatic" else "Fox", ADA)
+
+
+async def test_an_address_that_the_provider_verifies_later_is_verified_here_by_a_sign_in(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    required = {"login": {"after": {"oidc": {"hooks": [{"hook": "require_verified_address"}]}}}}
+    scene = await open_shop(settings={"selfservice": {"flows": required}})
+    app = await scene.native()
+    assert (await sign_in(app, signed(openid_provider, email_verified=False))).status_code == 403
+    verified = signed(openid_provider, email_verified=True)
+    assert (await ask(app, verified, CART, id="none"))["errors"][0]["extensions"]["code"] == "VERIFIED_ADDRESS_REQUIRED"
+    assert (await sign_in(app, verified)).status_code == 200
+    assert (await ask(app, verified, CART, id="none"))["data"] == {"getCart": None}

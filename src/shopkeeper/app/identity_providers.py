@@ -143,7 +143,11 @@ async def _rules_of_session_server(
 def _social(built: BuiltOidcProvider) -> SocialProvider:
     section = built.section
     return SocialProvider(
-        built.client, built.mapper, groups_claim=section.groups_claim, roles_claim=section.roles_claim
+        built.client,
+        built.mapper,
+        updates_identity=section.update_identity_on_login == "automatic",
+        groups_claim=section.groups_claim,
+        roles_claim=section.roles_claim,
     )
 
 
@@ -270,6 +274,7 @@ def _provisioning_rules(built: BuiltOidcProvider) -> ProvisioningRules:
         schema_id=section.provisioning.schema_id,
         issuer=provider.issuer if provider.issuer_template is None else None,
         more=built.source.userinfo if section.claims_from == "userinfo" else None,
+        known=_social(built),
     )
 
 

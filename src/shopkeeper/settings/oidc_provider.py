@@ -134,6 +134,11 @@ class OidcProvider(IdentityProviderSection):
         default=parse_duration("10s"),
         description="How long an opaque token counts without asking the provider again; `0` asks each time",
     )
+    update_identity_on_login: Literal["never", "automatic"] = Field(
+        default="never",
+        description="Whether each sign-in, in a browser, by password or by token (`POST /signin`), brings traits and "
+        "metadata up to date with the provider's claims (`automatic`); identifiers and addresses stay in any case",
+    )
     sessions_outlive_tokens: bool = Field(
         default=False,
         description="Whether a session that `POST /signin` gives for an access token lasts as long as every other, and "

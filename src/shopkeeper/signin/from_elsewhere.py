@@ -104,10 +104,13 @@ class SignInFromElsewhere:
         if external.expires_at <= self._clock.now():  # accepted for the difference of the clocks only
             raise TokenInvalid("The token has expired: get another one from the identity provider.")
         identity = await self._provisioning.identity_of(external, token=token, client=client)
+        told = await self._provisioning.told(identity, external, token=token, client=client)
         return Proof(
             identity_id=identity.id,
             method=OIDC,
             aal=Aal.AAL1,
+            verified=told.verified,
+            update=told.update,
             still_valid=lambda known: self._still_linked(known, external),
             provider=external.provider,
             upstream=_upstream(external),

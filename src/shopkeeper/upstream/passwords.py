@@ -60,6 +60,7 @@ class ProviderPasswords:
         external = self._tokens.vouched(granted.issuer, granted.subject, granted.claims, expires_at=granted.until)
         identity = await self._provisioning.identity_of(external, token=None, client=client)
         self._require_one_factor(identity)
+        told = await self._provisioning.told(identity, external, token=None, client=client)
 
         def still_valid(now: Identity) -> bool:
             return self._provisioning.is_linked(now, external) and self._has_one_factor(now)
@@ -70,6 +71,8 @@ class ProviderPasswords:
             Aal.AAL1,
             still_valid,
             provider=self.name,
+            verified=told.verified,
+            update=told.update,
             upstream=UpstreamSession(self.name, granted.issuer, granted.subject, sid=granted.sid),
         )
 

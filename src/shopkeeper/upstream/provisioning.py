@@ -5,6 +5,7 @@ have given it to another person since.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import structlog
 
 from shopkeeper.client import Client
 from shopkeeper.credentials.claims_mapping import ClaimsMapper, MappingFailed
+from shopkeeper.credentials.claims_updates import ClaimsUpdates, Told
 from shopkeeper.credentials.linked_providers import (
     OIDC,
     LinkedAccount,
@@ -20,7 +22,8 @@ from shopkeeper.credentials.linked_providers import (
     linked_accounts,
     linking,
 )
-from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, TokenInvalid
+from shopkeeper.credentials.social_provider import SocialProvider
+from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, Refusal, TokenInvalid
 from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
@@ -50,6 +53,7 @@ class ProvisioningRules:
         issuer: the only issuer of the provider's accounts, None where it has several. An imported link, which names no
             issuer, means an account of this one.
         more: further claims for a new identity, such as those of userinfo.
+        known: what a sign-in takes from the claims of who is known; None where it takes nothing.
     """
 
     create: bool
@@ -57,6 +61,7 @@ class ProvisioningRules:
     schema_id: str | None = None
     issuer: str | None = None
     more: MoreClaims | None = None
+    known: SocialProvider | None = None
 
 
 class Provisioning:
@@ -76,6 +81,7 @@ class Provisioning:
         gate: AuthenticationGate,
     ) -> None:
         self._database, self._identities, self._rules, self._gate = database, identities, dict(rules), gate
+        self._updates = ClaimsUpdates(identities)
 
     async def find(self, unit: Unit, external: External) -> Identity | None:
         """Return the identity that an account is linked to, with its credentials; None where there is none."""
@@ -126,6 +132,23 @@ class Provisioning:
             raise AddressUnverified
         return identity
 
+    async def told(self, identity: Identity, external: External, *, token: str | None, client: Client) -> Told:
+        """Return what a sign-in changes of an identity by the provider's claims, as a sign-in in a browser does: it
+        verifies addresses, replaces the groups that the provider gives, and updates traits where the settings say so.
+
+        The provider is asked for further claims only where something may come of it, and the sign-in goes on without
+        them where it does not tell them now.
+        """
+        rules = self._rules.get(external.provider)
+        if rules is None or rules.known is None:
+            return Told()
+        known, more = rules.known, dict[str, Any]()
+        if known.updates_identity or known.mapper.gives_groups or known.groups_claim or known.roles_claim:
+            with suppress(Refusal):
+                more = dict(await self._more(external, token, rules))
+        authenticated = _authenticated(external, more)
+        return await self._updates.told(identity, known, authenticated, linked_as=external.provider, client=client)
+
     def is_linked(self, identity: Identity, external: External) -> bool:
         """Return whether an identity, read with its credentials, has the account of an external subject."""
         return self._is_linked(identity, external)
@@ -153,10 +176,7 @@ class Provisioning:
         return identity
 
     async def _mapped(self, external: External, token: str | None, rules: ProvisioningRules) -> NewIdentity:
-        more = await rules.more(external, token) if rules.more is not None and token is not None else {}
-        # What the token says was verified for us; userinfo adds to it.
-        claims = merged_claims(external.claims, more)
-        authenticated = Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
+        authenticated = _authenticated(external, await self._more(external, token, rules))
         try:
             mapped = await rules.mapper.map(authenticated, schema_id=rules.schema_id)
         except MappingFailed as failed:
@@ -174,6 +194,10 @@ class Provisioning:
             verifiable_addresses=[AddressInput(value, via, verified=True) for via, value in mapped.verified_addresses],
         )
 
+    @staticmethod
+    async def _more(external: External, token: str | None, rules: ProvisioningRules) -> Mapping[str, Any]:
+        return await rules.more(external, token) if rules.more is not None and token is not None else {}
+
     def _is_linked(self, identity: Identity, external: External) -> bool:
         rules = self._rules.get(external.provider)
         imported = rules is not None and rules.issuer == external.issuer
@@ -189,6 +213,12 @@ class Provisioning:
             (account.issuer, account.subject) == (external.issuer, external.subject)
             for account in linked_accounts(identity.credentials.get(OIDC))
         )
+
+
+def _authenticated(external: External, more: Mapping[str, Any]) -> Authenticated:
+    # What the token says was verified for us; userinfo adds to it.
+    claims = merged_claims(external.claims, more)
+    return Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
 
 
 _TOO_LITTLE: Final = (
