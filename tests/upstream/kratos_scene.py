@@ -35,11 +35,11 @@ class Faults:
 
     def __init__(self, app: ASGIApp) -> None:
         self.how = ""
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.how:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         if self.how == "slow":
             await asyncio.sleep(3)

@@ -1,14 +1,17 @@
 """Self-service for a store whose identities another server proves: passed on, redirected, or refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from shopkeeper.app.session_servers import PASSED_ON
 from shopkeeper.clock import StoppedClock
 from shopkeeper.http.session_server_cookies import ServerCookies
-from tests.attacks.scene import ADDRESS, EVIL, OTHER_PAGE, OWN_PAGE, PASSWORD, csrf_of, new_address, sign_up
+from tests.attacks.scene import ADDRESS, EVIL, ME, OTHER_PAGE, OWN_PAGE, PASSWORD, ask, csrf_of, new_address, sign_up
 from tests.conftest import Run
 from tests.upstream.kratos_scene import IDP, InFront, in_front
 
@@ -162,3 +165,24 @@ async def test_switched_off_nobody_signs_in_here(run: Run, tmp_path: Path, clock
         for path in ("/self-service/registration/api", "/self-service/login/browser", "/self-service/settings/browser"):
             answer = await (await scene.shop.native()).get(path)
             assert answer.json()["error"]["id"] == "self_service_flow_disabled", path
+
+
+async def test_slow_pages_of_the_server_make_no_session_wait(scene: InFront) -> None:
+    app = await scene.shop.native()
+    token = (await sign_up(app, new_address()))["session_token"]
+    begun, go_on, behind = asyncio.Semaphore(0), asyncio.Event(), scene.faults.app
+
+    async def slow(request: Scope, receive: Receive, send: Send) -> None:
+        if request["path"].startswith("/self-service/recovery"):
+            begun.release()
+            await go_on.wait()
+        await behind(request, receive, send)
+
+    scene.faults.app = slow
+    pages = [asyncio.create_task(app.get("/self-service/recovery/api")) for _ in range(2 * PASSED_ON)]
+    for _ in range(PASSED_ON):
+        await begun.acquire()
+    answer = await ask(app, token, ME)
+    go_on.set()
+    assert "errors" not in answer, answer
+    assert {(await page).status_code for page in pages} <= {200, 400, 503}

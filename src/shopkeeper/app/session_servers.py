@@ -18,8 +18,11 @@ from shopkeeper.upstream.kratos_by_store import KratosSessionsByStore
 from shopkeeper.upstream.session_answers import SessionAnswers
 from shopkeeper.upstream.token_questions import TokenQuestions
 
-PLACES = 50
-"""Questions to one server at a time: sessions are asked for in the middle of requests."""
+QUESTIONS = 50
+"""Questions about sessions to one server at a time: they are asked in the middle of requests."""
+PASSED_ON = 30
+"""Requests of self-service that are passed on to one server at a time. They have places of their own: a slow page of
+the server must not make the questions about sessions wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,20 @@ def _proxied(
     return ProxiedServer(
         sessions=KratosSessions(
             server,
-            calls=_calls(section, infrastructure),
+            calls=_calls(section, infrastructure, places=QUESTIONS),
             answers=answers,
             questions=questions,
             clock=infrastructure.clock,
         ),
-        calls=_calls(section, infrastructure),
+        calls=_calls(section, infrastructure, places=PASSED_ON),
         mode=section.self_service,
         addresses=ServerAddresses(server.public_url, infrastructure.base_url, pages=pages),
         cookies=ServerCookies(section.id, secure=infrastructure.base_url.startswith("https://")),
     )
 
 
-def _calls(section: KratosProvider, infrastructure: Infrastructure) -> ProviderCalls:
-    """Return what calls a server. Questions about sessions have places of their own, which no requests that are passed
-    on can take."""
-    limits = Limits(call=section.deadline.total_seconds(), places=PLACES)
+def _calls(section: KratosProvider, infrastructure: Infrastructure, *, places: int) -> ProviderCalls:
+    limits = Limits(call=section.deadline.total_seconds(), places=places)
     return ProviderCalls(infrastructure.http_client, infrastructure.clock, limits)
 
 

@@ -67,7 +67,11 @@ EndOwn = Callable[[str, Client], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class ProxiedServer:
-    """A session server, and what its stores' paths of self-service do."""
+    """A session server, and what its stores' paths of self-service do.
+
+    Args:
+        calls: send the requests that are passed on; questions about sessions have calls of their own.
+    """
 
     sessions: KratosSessions
     calls: ProviderCalls
