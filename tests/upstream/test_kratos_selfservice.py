@@ -13,6 +13,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.http.session_server_cookies import ServerCookies
 from tests.attacks.scene import ADDRESS, EVIL, ME, OTHER_PAGE, OWN_PAGE, PASSWORD, ask, csrf_of, new_address, sign_up
 from tests.conftest import Run
+from tests.flows.watching import statements
 from tests.upstream.kratos_scene import IDP, InFront, in_front
 
 JSON = {"accept": "application/json"}
@@ -186,3 +187,86 @@ async def test_slow_pages_of_the_server_make_no_session_wait(scene: InFront) -> 
     go_on.set()
     assert "errors" not in answer, answer
     assert {(await page).status_code for page in pages} <= {200, 400, 503}
+
+
+class TestWhoami:
+    """What the server says of a session is cached as for all other requests."""
+
+    @pytest.fixture
+    def asked(self, scene: InFront) -> list[str]:
+        """The paths that the server is asked for."""
+        paths: list[str] = []
+        behind = scene.faults.app
+
+        async def counting(request: Scope, receive: Receive, send: Send) -> None:
+            paths.append(request["path"])
+            await behind(request, receive, send)
+
+        scene.faults.app = counting
+        return paths
+
+    async def test_a_session_is_asked_for_once_whatever_carries_it(self, scene: InFront, asked: list[str]) -> None:
+        app, browser = await scene.shop.native(), await scene.shop.browser()
+        token = (await sign_up(app, new_address()))["session_token"]
+        await browser.sign_up(new_address())
+        ways = ((app, {"x-session-token": token}), (app, {"authorization": f"Bearer {token}"}), (browser, {}))
+        answers = [await client.get("/sessions/whoami", headers={**JSON, **headers}) for client, headers in ways]
+        asked.clear()
+        with statements(scene.shop) as seen:
+            for _ in range(3):
+                for (client, headers), first in zip(ways, answers, strict=True):
+                    again = await client.get("/sessions/whoami", headers={**JSON, **headers})
+                    assert (again.status_code, again.json()) == (200, first.json())
+        assert (asked, list(seen)) == ([], [])
+        assert (await ask(app, token, ME))["data"]["getCurrentCustomer"]
+        assert asked == []
+        scene.shop.clock.advance(seconds=10)
+        await app.get("/sessions/whoami", headers={"x-session-token": token})
+        assert asked == ["/sessions/whoami"]
+
+    async def test_the_answer_is_that_of_the_server_with_our_addresses(self, scene: InFront) -> None:
+        app = await scene.shop.native()
+        headers = {"x-session-token": (await sign_up(app, new_address()))["session_token"]}
+        ours = await app.get("/sessions/whoami", headers=headers)
+        async with httpx2.AsyncClient(base_url=scene.url) as direct:
+            theirs = await direct.get("/sessions/whoami", headers=headers)
+        assert ours.text == theirs.text.replace(scene.url, ADDRESS)
+        for name in ("content-type", "x-kratos-authenticated-identity-id"):
+            assert ours.headers[name] == theirs.headers[name]
+        assert "no-store" in ours.headers["cache-control"]
+
+    async def test_a_session_of_ours_in_a_cookie_precedes(self, scene: InFront) -> None:
+        app, kettle = await scene.shop.native(), await scene.shop.native(**KETTLE)
+        token = (await sign_up(app, new_address()))["session_token"]
+        bound = await app.post("/signin", json={"authHint": {"token": token}})
+        await app.get("/sessions/whoami", headers={"x-session-token": token})
+        own = bound.json()["authorization"]
+        both = {"cookie": f"ory_kratos_session={own}", "authorization": f"Bearer {token}"}
+        known = (await app.get("/sessions/whoami", headers=both)).json()
+        assert known["authentication_methods"][0]["provider"] == IDP
+        assert (await kettle.get("/sessions/whoami", headers={"x-session-token": token})).status_code == 401
+
+    async def test_a_change_through_us_is_seen_at_once(self, scene: InFront) -> None:
+        browser = await scene.shop.browser()
+        await browser.sign_up(new_address())
+        assert await browser.whoami()
+        flow, other = await browser.open_flow("settings"), new_address()
+        form = {"method": "profile", "traits": {"email": other}, "csrf_token": csrf_of(flow)}
+        answer = await browser.post(flow["ui"]["action"], json=form, headers={**JSON, **OWN_PAGE})
+        assert answer.status_code == 200, answer.text
+        known = (await browser.get("/sessions/whoami", headers=JSON)).json()
+        assert known["identity"]["traits"]["email"] == other
+
+    async def test_what_is_no_session_is_unauthorized(self, scene: InFront, asked: list[str]) -> None:
+        app = await scene.shop.native()
+        for headers, asks in (
+            ({}, 0),
+            ({"x-session-token": "shk_st_unknown"}, 1),
+            ({"authorization": "Bearer shk_st_unknown"}, 0),  # refused a moment ago
+            ({"authorization": "Bearer shk_st_another"}, 1),
+            ({"cookie": f"{ServerCookies(IDP, secure=True).name('ory_kratos_session')}=shk_st_unknown"}, 1),
+        ):
+            asked.clear()
+            answer = await app.get("/sessions/whoami", headers=headers)
+            assert (answer.status_code, len(asked)) == (401, asks), headers
+            assert answer.json()["error"]["status"] == "Unauthorized"

@@ -309,7 +309,7 @@ def build_public(
                 authenticator=authenticator,
                 tokenizer=accounts.tokenizer,
                 clock=infrastructure.clock,
-                session_server=server_paths.whoami if accounts.session_servers.servers else None,
+                session_server=server_paths if accounts.session_servers.servers else None,
             ),
             **gateways,
             **asking,

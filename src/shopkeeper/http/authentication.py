@@ -189,6 +189,10 @@ class RequestAuthenticator:
         """Return the cookies of the request."""
         return self._credentials(request).cookies
 
+    def has_session_cookie(self, request: HTTPConnection) -> bool:
+        """Return whether the request has a session cookie of ours, valid or not."""
+        return any(self._credentials(request).cookies.get(self._cookies.session_name, ()))
+
     def cookie_lines_of(self, request: HTTPConnection) -> Sequence[str]:
         """Return the `Cookie` headers of the request, as they were sent."""
         return self._credentials(request).cookie_lines

@@ -6,7 +6,7 @@ Only requests for such a store come here; all others are answered by this server
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from shopkeeper.errors import (
     MethodNotAllowed,
     Refusal,
     StoreUnknown,
+    TokenInvalid,
 )
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.http.authentication import RequestAuthenticator
@@ -37,17 +38,20 @@ from shopkeeper.http.session_server_requests import (
     server_headers,
     server_url,
 )
-from shopkeeper.http.session_server_responses import ServerAddresses, translated
+from shopkeeper.http.session_server_responses import ServerAddresses, session_response, translated
 from shopkeeper.http.speculation import RefusedPage
+from shopkeeper.http.whoami import TOKENIZE_AS
 from shopkeeper.openid.calls import ProviderCalls
 from shopkeeper.openid.errors import ProviderError
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import SessionServerUnavailable
-from shopkeeper.upstream.kratos import KratosSessions
+from shopkeeper.upstream.kratos import KratosSessions, SessionCookie
+from shopkeeper.upstream.session_answers import SessionAnswer
 
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of an answer that is passed on."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_SESSION_TOKEN: Final = "X-Session-Token"  # noqa: S105 - a header
 _SENDS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _FLOWS: Final = "/self-service/"
 _LOGOUT: Final = "/self-service/logout"
@@ -61,6 +65,7 @@ _RETURNS: Final = ("return_to", "after_verification_return_to")
 Mode = Literal["redirect", "proxy", "off"]
 IsOwn = Callable[[str], Awaitable[Any]]
 """Returns the session of ours that a token has, or None."""
+Answer = TypeVar("Answer")
 EndOwn = Callable[[str, Client], Awaitable[bool]]
 """Ends the session of ours that a token has or had; returns whether there is one."""
 
@@ -126,8 +131,12 @@ class SessionServerPaths:
         server = self.server_of(request)
         if server is None:
             raise StoreUnknown
+        return await self._refusing(request, self._answer(request, server))
+
+    async def _refusing(self, request: Request, answer: Awaitable[Answer]) -> Answer | Response:
+        """Return an answer, or a page that says why there is none, to who reads pages. Raises refusals for programs."""
         try:
-            return await self._answer(request, server)
+            return await answer
         except ProviderError as failed:
             unavailable = SessionServerUnavailable.because(failed)
             if not _reads_pages(request):
@@ -141,10 +150,46 @@ class SessionServerPaths:
     async def whoami(self, scope: Scope) -> Response | None:
         """Answer `/sessions/whoami`, for every method, by what the session server says; None for a store whose paths
         are not passed on."""
+        request, server = self._asking_whoami(scope)
+        if server is None:
+            return None
+        credentials = await self._credentials(request, server)
+        presented = self._session_in(credentials, server)
+        if presented is None or TOKENIZE_AS in request.query_params:
+            return await self.answer(request) if credentials.headers else None
+        try:
+            found = await self._refusing(request, server.sessions.answer(presented))
+        except TokenInvalid:
+            return None
+        return session_response(found, server.addresses) if isinstance(found, SessionAnswer) else found
+
+    def cached_whoami(self, scope: Scope) -> Response | None:
+        """Answer as `whoami` does, from what is cached, where the request has no session of ours; None otherwise."""
+        request, server = self._asking_whoami(scope)
+        if server is None or TOKENIZE_AS in request.query_params:
+            return None
+        if not request.headers.get("x-session-token") and self._authenticator.has_session_cookie(request):
+            return None  # a session of ours precedes
+        found = credentials_in(request, self._authenticator.cookies_of(request), server.cookies)
+        presented = self._session_in(found, server)
+        answer = server.sessions.cached(presented) if presented is not None else None
+        return session_response(answer, server.addresses) if answer is not None else None
+
+    def _asking_whoami(self, scope: Scope) -> tuple[Request, ProxiedServer | None]:
         # Gateways send the method, and sometimes the body, of the request that they ask about.
         request = Request({**scope, "method": "GET"}, _no_body)
         server = self.server_of(request)
-        return await self.answer(request) if server is not None and server.mode == "proxy" else None
+        return request, server if server is not None and server.mode == "proxy" else None
+
+    @staticmethod
+    def _session_in(credentials: ServerCredentials, server: ProxiedServer) -> str | SessionCookie | None:
+        """Return the credential that Kratos would look at, None where that is none of the usual form: the token in its
+        own header, else the cookie, else the bearer."""
+        cookie = credentials.session_cookie(server.sessions.server)
+        if _SESSION_TOKEN not in credentials.tokens and cookie is not None:
+            return cookie
+        token = credentials.session_token
+        return token if token is not None and server.sessions.recognises(token) else None
 
     async def _answer(self, request: Request, server: ProxiedServer) -> Response:
         if request.method not in _METHODS:

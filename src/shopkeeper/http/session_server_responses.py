@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from starlette.responses import Response
 
@@ -14,6 +14,7 @@ from shopkeeper.http.session_server_cookies import ServerCookies
 from shopkeeper.http_client import HttpResponse
 from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.parsing import media_type_of, parse_json
+from shopkeeper.upstream.session_answers import SessionAnswer
 
 MAX_VALUES: Final = 20_000
 """Values of an answer in JSON: flows with many fields, and lists of sessions."""
@@ -87,6 +88,13 @@ class ServerAddresses:
         if isinstance(value, str):
             return self.ours(value) if name in _OF_ADDRESSES else value
         return self.of_document(value)
+
+
+def session_response(answer: SessionAnswer, addresses: ServerAddresses) -> Response:
+    """Return what a session server said of a valid session as our answer to `/sessions/whoami`."""
+    document = addresses.of_document(parse_json(answer.body, most_values=MAX_VALUES))
+    headers = {"Cache-Control": NO_STORE, "X-Kratos-Authenticated-Identity-Id": quote(answer.external.subject)}
+    return Response(encode(document), headers=headers, media_type="application/json; charset=utf-8")
 
 
 def translated(response: HttpResponse, *, addresses: ServerAddresses, cookies: ServerCookies, kind: str) -> Response:

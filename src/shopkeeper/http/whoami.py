@@ -5,8 +5,8 @@ session's language. Most requests are answered immediately (`WhoamiAtOnce`); the
 the router (`WhoAmI`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
@@ -29,7 +29,6 @@ from shopkeeper.sessions.tokenizer import SessionTokenizer
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
 OK: Final = 200
-SessionServerWhoami = Callable[[Scope], Awaitable[Response | None]]
 TOKENIZE_AS: Final = "tokenize_as"
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -81,6 +80,18 @@ class WhoamiRenderer:
         return second_factor_url(self._serializers.base_url, store=named)
 
 
+class SessionServerWhoami(Protocol):
+    """Answers for the stores of session servers."""
+
+    def cached_whoami(self, scope: Scope) -> Response | None:
+        """Return the answer where it is cached, and the request has no session of ours."""
+        ...
+
+    async def whoami(self, scope: Scope) -> Response | None:
+        """Return the answer; None for other stores, and where there is no valid session. May raise a `Refusal`."""
+        ...
+
+
 class WhoAmI:
     """`/sessions/whoami`, for every HTTP method, so that gateways can forward the method of the original request.
 
@@ -106,12 +117,17 @@ class WhoAmI:
         self._refusals = in_each_language(refusal, clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = self._session_server
+        known = server.cached_whoami(scope) if server is not None else None
+        if known is not None:
+            await known(scope, receive, send)
+            return
         try:
             cached = await self._authenticator.session_in(scope)
         except StoreUnknown:
             cached = None
         if cached is None:
-            answered = await self._session_server(scope) if self._session_server is not None else None
+            answered = await server.whoami(scope) if server is not None else None
             if answered is None:
                 answered = self._refusals[self._authenticator.language_of(HTTPConnection(scope))]
             await answered(scope, receive, send)

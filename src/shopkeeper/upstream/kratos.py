@@ -75,6 +75,11 @@ class SessionCookie(NamedTuple):
     name: str
     value: str
 
+    @property
+    def line(self) -> str:
+        """The value of the header that carries it."""
+        return f"{self.name}={self.value}"
+
 
 class KratosSessions:
     """The sessions of one session server; a `TokenSource` for its tokens.
@@ -115,24 +120,44 @@ class KratosSessions:
             SecondFactorRequired: the session needs a second factor.
             SessionServerUnavailable: there is no usable answer.
         """
-        if not self.recognises(token) or (store is not None and store not in self.server.stores):
+        if store is not None and store not in self.server.stores:
             raise TokenInvalid
-        return await self._ask(_key(self.server, "token", token), {"X-Session-Token": token}, client)
+        return (await self.answer(token, client=client)).external
 
     async def verify_cookie(self, cookie: SessionCookie, *, client: Client | None = None) -> External:
         """Return the subject of a session cookie. Raises as `verify` does."""
-        if not self._is_cookie(cookie):
+        return (await self.answer(cookie, client=client)).external
+
+    async def answer(self, credential: str | SessionCookie, *, client: Client | None = None) -> SessionAnswer:
+        """Return what the server says of the session of a token or a cookie, in any store. Raises as `verify` does."""
+        if not self._may_be_one(credential):
             raise TokenInvalid
-        header = f"{cookie.name}={cookie.value}"
-        return await self._ask(_key(self.server, "cookie", header), {"Cookie": header}, client)
+
+        async def ask() -> SessionAnswer:
+            async with self._questions.of(client):
+                return await self._asked(credential)
+
+        key = _key(self.server, credential)
+        if self._refused.has(key):
+            raise SessionEnded
+        try:
+            answer = await self._answers.get(key, ask)
+        except SessionEnded:
+            self._refused.add(key)
+            raise
+        if answer.external.expires_at <= self._clock.now():
+            raise SessionEnded
+        return answer
+
+    def cached(self, credential: str | SessionCookie) -> SessionAnswer | None:
+        """Return what is cached of the session of a token or a cookie; None where the server must be asked."""
+        return self._answers.cached(_key(self.server, credential))
 
     async def forget(
         self, *, token: str | None = None, cookie: SessionCookie | None = None, external: External | None = None
     ) -> None:
         """Drop what is cached of a session, or of all of a person's: here at once, then in all processes."""
-        keys = [_key(self.server, "token", token)] if token else []
-        if cookie is not None:
-            keys.append(_key(self.server, "cookie", f"{cookie.name}={cookie.value}"))
+        keys = [_key(self.server, credential) for credential in (token, cookie) if credential]
         await self._answers.forget(keys, [external] if external is not None else [])
 
     async def end(self, token: str) -> None:
@@ -159,7 +184,7 @@ class KratosSessions:
         if not self._is_cookie(cookie):
             return
         try:
-            await self._sign_out_as_browser(f"{cookie.name}={cookie.value}")
+            await self._sign_out_as_browser(cookie.line)
         except ProviderError as failed:
             raise SessionServerUnavailable.because(failed) from failed
         finally:
@@ -178,6 +203,9 @@ class KratosSessions:
         if done.status >= HTTPStatus.BAD_REQUEST:
             raise ProviderUnavailable(f"The session server answered with {done.status}.", cause="status")
 
+    def _may_be_one(self, credential: str | SessionCookie) -> bool:
+        return self.recognises(credential) if isinstance(credential, str) else self._is_cookie(credential)
+
     def _is_cookie(self, cookie: SessionCookie) -> bool:
         return (
             self.server.names(cookie.name)
@@ -185,27 +213,12 @@ class KratosSessions:
             and _COOKIE_VALUE.fullmatch(cookie.value) is not None
         )
 
-    async def _ask(self, key: bytes, credential: dict[str, str], client: Client | None) -> External:
-        async def ask() -> SessionAnswer:
-            async with self._questions.of(client):
-                return await self._answer(credential)
-
-        if self._refused.has(key):
-            raise SessionEnded
-        try:
-            external = await self._answers.get(key, ask)
-        except SessionEnded:
-            self._refused.add(key)
-            raise
-        if external.expires_at <= self._clock.now():
-            raise SessionEnded
-        return external
-
-    async def _answer(self, credential: dict[str, str]) -> SessionAnswer:
+    async def _asked(self, credential: str | SessionCookie) -> SessionAnswer:
         asked_at = self._clock.now()
+        header = {"X-Session-Token": credential} if isinstance(credential, str) else {"Cookie": credential.line}
         try:
             async with asyncio.timeout(self.server.deadline.total_seconds()):
-                response = await self._calls.send("GET", self._whoami, headers=credential, max_bytes=MAX_SESSION)
+                response = await self._calls.send("GET", self._whoami, headers=header, max_bytes=MAX_SESSION)
             session = self._session(response)
         except TimeoutError as late:
             raise SessionServerUnavailable(cause="no_answer", retry_after=1) from late
@@ -219,7 +232,7 @@ class KratosSessions:
             provider=self.server.id, issuer=self.server.public_url, groups_from=self.server.groups_from
         )
         lifetime = Lifetime(self.server.cache_for, allowed=_allowed(response))
-        return SessionAnswer(external, len(response.body), lifetime.until(asked_at, session.expires_at))
+        return SessionAnswer(external, response.body, lifetime.until(asked_at, session.expires_at))
 
     def _session(self, response: HttpResponse) -> ServerSession:
         if response.status == HTTPStatus.UNAUTHORIZED:
@@ -234,7 +247,8 @@ class KratosSessions:
         return SecondFactorRequired(redirect_browser_to=self.server.second_factor_url)
 
 
-def _key(server: SessionServer, place: str, value: str) -> bytes:
+def _key(server: SessionServer, credential: str | SessionCookie) -> bytes:
+    place, value = ("token", credential) if isinstance(credential, str) else ("cookie", credential.line)
     return digest(f"{server.id}\0{server.public_url}\0{place}\0{value}")
 
 

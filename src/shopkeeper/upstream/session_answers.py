@@ -27,8 +27,8 @@ CAPACITY: Final = 16 * 1024 * 1024
 MOST_ENTRIES: Final = 50_000
 OF_AN_ENTRY: Final = 1_500
 """Bytes of an entry besides its document."""
-OF_A_BYTE: Final = 8
-"""Bytes of memory for each byte of a JSON document: small values cost the most."""
+OF_A_BYTE: Final = 9
+"""Bytes of memory for each byte of a JSON document, with the document itself: small values cost the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class SessionAnswer:
     """A valid session at a session server.
 
     Args:
-        size: the bytes of the document that it was read from.
+        body: the document that it was read from.
         until: how long it may be used; None where it must be asked for again each time.
     """
 
     external: External
-    size: int
+    body: bytes
     until: datetime | None
 
 
@@ -108,17 +108,21 @@ class SessionAnswers:
         self._set_hearing(False)
         await self._publisher.close()
 
-    async def get(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> External:
+    async def get(self, key: bytes, ask: Callable[[], Awaitable[SessionAnswer]]) -> SessionAnswer:
         """Return the cached answer, or ask; whoever asks the same at the same time gets the same answer.
 
         Nothing waits for a question that was sent before an announcement. Raises what `ask` raises.
         """
+        return self.cached(key) or await self._asked_once(key, ask)
+
+    def cached(self, key: bytes) -> SessionAnswer | None:
+        """Return the cached answer, None where it must be asked for."""
         kept = self._entries.get(key)
         # An answer from the future means that the clock was set back: its age is unknown.
-        if kept is not None and kept.asked_at <= self._clock.now() < kept.until:
-            self._entries.move_to_end(key)
-            return kept.answer.external
-        return (await self._asked_once(key, ask)).external
+        if kept is None or not kept.asked_at <= self._clock.now() < kept.until:
+            return None
+        self._entries.move_to_end(key)
+        return kept.answer
 
     async def forget(self, keys: Iterable[bytes], externals: Iterable[External] = ()) -> None:
         """Drop the answers to questions, and all about some persons, here at once and then in all processes."""
@@ -239,7 +243,7 @@ class Lifetime:
 
 
 def _charge(kept: _Kept) -> int:
-    return OF_AN_ENTRY + OF_A_BYTE * kept.answer.size
+    return OF_AN_ENTRY + OF_A_BYTE * len(kept.answer.body)
 
 
 def _ids(key: bytes, kept: _Kept) -> tuple[UUID, UUID]:
