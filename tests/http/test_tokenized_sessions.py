@@ -107,6 +107,16 @@ async def test_a_token_does_not_outlive_its_session(opening: Opening, sqlite_dsn
         assert claims["exp"] == int((began + timedelta(hours=2)).timestamp())
 
 
+async def test_a_token_does_not_outlive_a_session_that_ends_unused(
+    opening: Opening, sqlite_dsn: str, clock: StoppedClock
+) -> None:
+    async with opening(sqlite_dsn, session={**SETTINGS, "idle_lifespan": "10m"}) as scene:
+        app = await scene.native()
+        await signed_in(app, new_address())
+        claims = claims_in(await app.get("/sessions/whoami?tokenize_as=long"), KEYS["EdDSA"])
+        assert claims["exp"] == int((clock.now() + timedelta(minutes=10)).timestamp())
+
+
 async def test_the_subject_may_be_the_external_id(opening: Opening, sqlite_dsn: str) -> None:
     async with opening(sqlite_dsn, session=SETTINGS) as scene:
         app, email = await scene.native(), new_address()

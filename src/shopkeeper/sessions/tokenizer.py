@@ -110,6 +110,7 @@ class SessionTokenizer:
     def _claims(self, session: Session, template: TokenTemplate) -> dict[str, Any]:
         now, acting = self._clock.now(), session.actor
         ttl = template.ttl if acting is None else min(template.ttl, LONGEST_ACTING)
+        ends = min(now + ttl, session.expires_at, session.idle_ends_at or session.expires_at)
         return {
             "jti": str(uuid4()),
             "iss": self._issuer,
@@ -117,7 +118,7 @@ class SessionTokenizer:
             "sid": str(session.id),
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
-            "exp": int(min(now + ttl, session.expires_at).timestamp()),
+            "exp": int(ends.timestamp()),
             **({"act": {"sub": acting.subject}} if acting is not None else {}),
         }
 
