@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Final
+from typing import Any, Final
 
 from shopkeeper_asgi.background import Background
 from shopkeeper_asgi.cache import Clock, UserCache, Verified
@@ -145,7 +145,10 @@ class Authenticator:
             raise ProviderUnavailable("the thread for calls to the provider does not run") from late
 
     def close(self) -> None:
-        """Close the connections and end the thread. The next request starts them again."""
+        """Close the connections and end the thread. The next request starts them again.
+
+        Requests whose token is being verified get `ProviderUnavailable`.
+        """
         self._background.close()
 
     def _read(self, headers: Iterable[Header], *, method: str, websocket: bool, optional: bool) -> Credential | None:
@@ -168,6 +171,7 @@ class _Flights:
     def __init__(self, verifier: TokenVerifier, http: HttpClient, cache: UserCache, deadline: float) -> None:
         self._verifier, self._http, self._cache, self._deadline = verifier, http, cache, deadline
         self._running: dict[bytes, asyncio.Task[Verified | AuthenticationFailed]] = {}
+        self._waiting: set[asyncio.Task[Any] | None] = set()
 
     async def verify(self, key: bytes, credential: Credential) -> User:
         remembered = self._cache.get(key)
@@ -178,24 +182,37 @@ class _Flights:
             if len(self._running) >= MOST_CALLS:
                 raise ProviderUnavailable("too many tokens are being verified")
             flight = self._running[key] = asyncio.create_task(self._fly(key, credential))
-        # One of the callers may go away: the flight goes on for the others.
-        outcome = await asyncio.shield(flight)
+        outcome = await self._landed(flight)
         if isinstance(outcome, AuthenticationFailed):
             raise outcome.with_traceback(None)
         return outcome.user
+
+    async def _landed(self, flight: "asyncio.Task[Verified | AuthenticationFailed]") -> Verified | AuthenticationFailed:
+        this = asyncio.current_task()
+        self._waiting.add(this)
+        try:
+            # One of the callers may go away: the flight goes on for the others.
+            return await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            if not flight.cancelled():
+                raise
+            return ProviderUnavailable("the authenticator was closed", retry_after=1)
+        finally:
+            self._waiting.discard(this)
 
     async def _fly(self, key: bytes, credential: Credential) -> Verified | AuthenticationFailed:
         try:
             async with asyncio.timeout(self._deadline):
                 verified = await self._verifier.verify(credential)
         except TimeoutError:
+            self._http.breaker.unanswered()
             return self._unavailable(ProviderUnavailable(f"no answer within {self._deadline:g} seconds"))
         except ProviderUnavailable as failed:
             return self._unavailable(failed)
         except AuthenticationFailed as failed:
             return failed
         finally:
-            del self._running[key]
+            self._running.pop(key, None)
         self._cache.put(key, verified)
         return verified
 
@@ -204,4 +221,11 @@ class _Flights:
         return failed
 
     async def close(self) -> None:
+        """Give up what is in flight; those who wait for it get `ProviderUnavailable`."""
+        flights = list(self._running.values())
+        self._running.clear()
+        for flight in flights:
+            flight.cancel()
+        waiting = [task for task in self._waiting if task is not None]
+        await asyncio.gather(*flights, *waiting, return_exceptions=True)
         await self._http.close()

@@ -77,9 +77,9 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _wind_up(ending: Coroutine[Any, Any, None]) -> None:
-    """Cancel what still runs, then close."""
+    """Close, then cancel what still runs."""
+    await ending
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await ending

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from shopkeeper_asgi.breaker import Breaker
 from shopkeeper_asgi.errors import ProviderUnavailable
 
 MAX_BYTES: Final = 256 * 1024
@@ -48,9 +49,12 @@ class HttpClient:
     Args:
         tls: the TLS context, where the system's certificate authorities do not do.
         proxy: the URL of an HTTP proxy. The environment is not asked.
+
+    `breaker` is told of answers here; who gives a call up tells it that there was none.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, proxy: str | None = None) -> None:
+        self.breaker = Breaker()
         self._client = httpx2.AsyncClient(
             headers={"user-agent": "shopkeeper-asgi", "accept": "application/json", "accept-encoding": "identity"},
             verify=tls or _system_authorities(),
@@ -70,11 +74,14 @@ class HttpClient:
         form: Mapping[str, str] | None = None,
     ) -> Answer:
         """Return the answer, whatever its status. Raises `ProviderUnavailable`."""
+        self.breaker.require_closed()
         host = urlsplit(url).netloc
         for left in reversed(range(_TRIES)):
             try:
                 async with self._client.stream(method, url, headers=headers, data=form) as response:
-                    return await _read(response, host)
+                    answer = await _read(response, host)
+                self.breaker.answered()
+                return answer
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as closed:
                 # The server may have closed a connection that was kept; every call here may be repeated.
                 if not left:

@@ -4,9 +4,10 @@ The algorithm is the key's, never the token's choice. What a header says of keys
 ignored; extensions (`crit`, `b64`, `zip`) are refused, because none is understood.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shopkeeper_asgi.cache import Clock, Verified
@@ -14,7 +15,8 @@ from shopkeeper_asgi.claims import audiences, number, user_of
 from shopkeeper_asgi.credentials import Credential
 from shopkeeper_asgi.errors import TokenInvalid
 from shopkeeper_asgi.http_client import HttpClient, checked_url, parse_object
-from shopkeeper_asgi.jwks import ALGORITHMS, LONGEST_KID, KeySource, PublicKey
+from shopkeeper_asgi.jwks import ALGORITHMS, LONGEST_KID, PublicKey
+from shopkeeper_asgi.key_source import FixedKeys, Keys, KeySource, read_keys
 from shopkeeper_asgi.token_kinds import refuse_other_kinds, require_access_claims, require_client
 
 from joserfc.errors import JoseError  # isort: skip - `jwks` says which packages are missing
@@ -40,6 +42,8 @@ class Jwt:
         issuer: what `iss` must be.
         audience: what `aud` must name; None accepts only tokens without `aud`, as those that `tokenize_as` makes.
         jwks_url: the address of the issuer's keys; found by discovery where it is None.
+        jwks: the keys themselves, as a JWKS or the path of a file that holds one, where the issuer does not publish
+            them. They are read once.
         algorithms: what keys may sign with. A key has one of them.
         types: what `typ` may be, without `application/`. Tokens for other purposes have other types. None stands for a
             header without it, as those of Cognito and Okta.
@@ -53,6 +57,7 @@ class Jwt:
     issuer: str
     audience: str | None
     jwks_url: str | None = None
+    jwks: Mapping[str, Any] | str | os.PathLike[str] | None = field(default=None, repr=False)
     algorithms: Sequence[str] = ("ES256", "EdDSA", "RS256")
     types: Sequence[str | None] = (AT_JWT, "jwt")
     clients: Sequence[str] = ()
@@ -61,7 +66,6 @@ class Jwt:
     cache_seconds: float = 60
 
     def __post_init__(self) -> None:
-        checked_url(self.jwks_url or self.issuer)
         unknown = [name for name in self.algorithms if name not in ALGORITHMS]
         if isinstance(self.algorithms, str) or unknown or not self.algorithms:
             raise ValueError(f"`algorithms` is a list of some of {', '.join(ALGORITHMS)}")
@@ -69,14 +73,24 @@ class Jwt:
             raise ValueError("`types` is a list of values of `typ`")
         if isinstance(self.clients, str):
             raise ValueError("`clients` is a list of the ids of applications")
+        if self.jwks is None:
+            checked_url(self.jwks_url or self.issuer)
+        elif self.jwks_url is None:
+            read_keys(self.jwks, self.algorithms)
+        else:
+            raise ValueError("give either `jwks` or `jwks_url`")
 
     def verifier(self, http: HttpClient, now: Clock) -> "_Jwt":
-        keys = KeySource(http, issuer=self.issuer, url=self.jwks_url, algorithms=self.algorithms)
+        keys: Keys
+        if self.jwks is None:
+            keys = KeySource(http, issuer=self.issuer, url=self.jwks_url, algorithms=self.algorithms)
+        else:
+            keys = FixedKeys(read_keys(self.jwks, self.algorithms))
         return _Jwt(self, keys, now)
 
 
 class _Jwt:
-    def __init__(self, wanted: Jwt, keys: KeySource, now: Clock) -> None:
+    def __init__(self, wanted: Jwt, keys: Keys, now: Clock) -> None:
         self._wanted, self._keys, self._now = wanted, keys, now
         self._types = {None if name is None else _short(name) for name in wanted.types}
 

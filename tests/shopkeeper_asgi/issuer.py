@@ -1,5 +1,6 @@
 """An issuer of the tests' own: real keys, a served JWKS and discovery document, and tokens of any shape."""
 
+import asyncio
 import base64
 import json
 import time
@@ -42,6 +43,19 @@ class Issuer:
         """Publish these keys and no others; `more` is added to each."""
         entries = [{**key.as_dict(private=False), **more} for key in keys]
         self.server.answers["/jwks"] = says(json.dumps({"keys": entries}).encode())
+
+    def hang(self, *keys: Key) -> asyncio.Event:
+        """Answer with the keys, which are these where some are given, once the event is set."""
+        if keys:
+            self.publish(*keys)
+        gate, answer = asyncio.Event(), self.server.answers["/jwks"]
+
+        async def later(writer: asyncio.StreamWriter) -> None:
+            await gate.wait()
+            await answer(writer)
+
+        self.server.answers["/jwks"] = later
+        return gate
 
     def fail(self) -> None:
         """Answer no more."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, TokenMissing, User, WhoAmI
+from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, TokenMissing, User, WhoAmI, breaker
 from shopkeeper_asgi.cache import UserCache, Verified
 from shopkeeper_asgi.credentials import Credential
 from tests.services.web import Server, says, serving
@@ -163,6 +163,45 @@ class TestFlights:
         patient = make(WhoAmI(url=provider.url()))
         assert await patient.authenticate(TOKEN) is not None
 
+    async def test_while_nothing_is_answered_requests_are_not_held(
+        self,
+        provider: Server,
+        make: Make,
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        now = [1000.0]
+        monkeypatch.setattr(breaker, "monotonic", lambda: now[0])
+        asking = make(WhoAmI(url=provider.url(), cache_seconds=0), deadline=0.05)
+        for at in range(breaker.MOST + 3):
+            with pytest.raises(ProviderUnavailable):
+                await asking.authenticate([("session_token", f"ory_st_{at}")])
+        held = ["no answer within" in record.message for record in caplog.records]
+        assert held == [True] * breaker.MOST + [False] * 3
+        caplog.clear()
+        now[0] += breaker.PAUSE
+        for _ in range(3):  # one of them asks whether it is back
+            with pytest.raises(ProviderUnavailable):
+                await asking.authenticate(TOKEN)
+        assert ["no answer within" in record.message for record in caplog.records] == [True, False, False]
+
+    async def test_once_it_answers_again_all_are_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = [1000.0]
+        monkeypatch.setattr(breaker, "monotonic", lambda: now[0])
+        one = breaker.Breaker()
+        for _ in range(breaker.MOST):
+            one.require_closed()
+            one.unanswered()
+        with pytest.raises(ProviderUnavailable) as refused:
+            one.require_closed()
+        assert refused.value.headers["retry-after"] == "2"
+        now[0] += breaker.PAUSE
+        one.require_closed()
+        one.answered()
+        for _ in range(3):
+            one.require_closed()
+
     async def test_an_outage_is_logged_without_the_token(
         self, make: Make, dead: WhoAmI, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -259,6 +298,22 @@ class TestManyCallers:
             asking.close()
         asking.close()
         assert threading.active_count() == before
+
+    @pytest.mark.parametrize("flying", [True, False])
+    async def test_those_who_wait_when_it_is_closed_are_told_so(
+        self, provider: Server, make: Make, gate: Gate, flying: bool
+    ) -> None:
+        """Regression: they were cancelled."""
+        asking = make(WhoAmI(url=provider.url()))
+        waiting = asyncio.create_task(asking.authenticate(TOKEN))
+        in_a_thread = asyncio.create_task(asyncio.to_thread(asking.authenticate_sync, TOKEN))
+        await (gate.asked.wait() if flying else asyncio.sleep(0))
+        await asyncio.to_thread(asking.close)
+        gate.open.set()
+        first, second = await asyncio.gather(waiting, in_a_thread, return_exceptions=True)
+        assert isinstance(first, ProviderUnavailable)
+        # The thread may have come later, to the next thread of the authenticator.
+        assert isinstance(second, ProviderUnavailable | User)
 
 
 class TestSettings:

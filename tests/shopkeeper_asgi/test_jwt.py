@@ -1,17 +1,20 @@
 """The mode `jwt`: what is accepted, and a table of malformed, weak and misused tokens (RFC 8725)."""
 
+import asyncio
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import Key
 
-from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, User, jwks
-from shopkeeper_asgi.jwks import PAUSE, STALE, keys_of
+from shopkeeper_asgi import Authenticator, ProviderUnavailable, TokenInvalid, User, jwks, key_source
+from shopkeeper_asgi.jwks import keys_of
 from shopkeeper_asgi.jwt import Jwt
+from shopkeeper_asgi.key_source import PAUSE, STALE
 from tests.services.web import says, serving
 from tests.shopkeeper_asgi.conftest import Make
 from tests.shopkeeper_asgi.issuer import EC, ED, OTHER_EC, P384, RSA, SECRET, WEAK, Issuer, part, sign
@@ -107,6 +110,31 @@ class TestAccepted:
         with pytest.raises(TokenInvalid):
             await user(again, issuer.token(header={"kid": ...}))
         again.close()
+
+    @pytest.mark.parametrize("kind", ["a mapping", "a file", "a path"])
+    async def test_the_application_may_have_the_keys(
+        self, issuer: Issuer, make: Make, tmp_path: Path, kind: str
+    ) -> None:
+        file = tmp_path / "orders.jwks.json"
+        published = {"keys": [entry(EC)]}
+        file.write_text(json.dumps(published))
+        jwks = {"a mapping": published, "a file": str(file), "a path": file}[kind]
+        asking = make(Jwt(issuer="orders", audience=None, jwks=jwks))
+        assert (await user(asking, issuer.token(iss="orders", aud=...))).id == "7"
+        with pytest.raises(TokenInvalid):
+            await user(asking, issuer.token(OTHER_EC, iss="orders", aud=...))
+        assert issuer.fetches == 0
+
+    def test_keys_that_are_none_are_refused_in_the_settings(self, tmp_path: Path) -> None:
+        weak = tmp_path / "weak.json"
+        weak.write_text(json.dumps({"keys": [entry(WEAK)]}))
+        for none in ({"keys": []}, {}, {"keys": [entry(P384)]}, weak):
+            with pytest.raises(ValueError, match="jwks"):
+                Jwt(issuer="orders", audience=None, jwks=none)
+        with pytest.raises(ValueError, match="either"):
+            Jwt(issuer="orders", audience=None, jwks={"keys": [entry(EC)]}, jwks_url="https://id.example/jwks")
+        with pytest.raises(OSError, match="missing"):
+            Jwt(issuer="orders", audience=None, jwks=tmp_path / "missing")
 
     async def test_the_keys_may_be_named_without_discovery(self, issuer: Issuer, make: Make) -> None:
         issuer.server.answers.pop("/.well-known/openid-configuration")
@@ -303,7 +331,7 @@ class TestFetching:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """The monotonic clock of the keys, which the test sets."""
         now = [1000.0]
-        monkeypatch.setattr(jwks, "monotonic", lambda: now[0])
+        monkeypatch.setattr(key_source, "monotonic", lambda: now[0])
         return now
 
     async def test_a_new_key_is_fetched_once_it_is_used(
@@ -345,11 +373,38 @@ class TestFetching:
         clock[0] += PAUSE + 1
         assert (await user(asking, issuer.token())).id == "7"
 
+    async def test_known_keys_go_on_while_the_issuer_hangs(
+        self, issuer: Issuer, make: Make, clock: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Regression: all tokens waited for the keys until their deadline, and were refused then."""
+        monkeypatch.setattr(key_source, "GRACE", 0.01)
+        asking = make(issuer.mode(), cache_seconds=0)
+        await user(asking, issuer.token())
+        gate = issuer.hang()
+        clock[0] += key_source.FRESH + 1
+        found = await asyncio.gather(*(user(asking, issuer.token(sub=f"{at}")) for at in range(10)))
+        assert [each.id for each in found] == [f"{at}" for at in range(10)]
+        assert issuer.fetches == 2
+        gate.set()
+
+    async def test_a_key_that_is_new_is_waited_for_by_those_who_need_it_alone(
+        self, issuer: Issuer, make: Make, clock: list[float]
+    ) -> None:
+        asking = make(issuer.mode(), cache_seconds=0)
+        await user(asking, issuer.token())
+        gate = issuer.hang(EC, P384, ED)
+        clock[0] += PAUSE + 1
+        new = asyncio.create_task(user(asking, issuer.token(ED, "EdDSA", header={"kid": "new"})))
+        assert (await user(asking, issuer.token())).id == "7"
+        gate.set()
+        with pytest.raises(TokenInvalid):
+            await new
+
     async def test_a_withdrawn_key_verifies_no_more(self, issuer: Issuer, make: Make, clock: list[float]) -> None:
         asking = make(issuer.mode(), cache_seconds=0)
         await user(asking, issuer.token())
         issuer.publish(ED)
-        clock[0] += jwks.FRESH + 1
+        clock[0] += key_source.FRESH + 1
         with pytest.raises(TokenInvalid):
             await user(asking, issuer.token())
 

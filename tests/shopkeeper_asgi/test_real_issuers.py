@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from shopkeeper_asgi import Authenticator, Introspect, ProviderUnavailable, TokenInvalid, User, jwks
+from shopkeeper_asgi import Authenticator, Introspect, ProviderUnavailable, TokenInvalid, User, key_source
 from shopkeeper_asgi.jwt import Jwt
 from tests.docs.conftest import STOCK_KEY
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIDProvider
@@ -80,7 +80,7 @@ class TestAnOpenIDProvider:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now = [1000.0]
-        monkeypatch.setattr(jwks, "monotonic", lambda: now[0])
+        monkeypatch.setattr(key_source, "monotonic", lambda: now[0])
         return now
 
     async def test_its_access_token_is_verified_by_discovery(self, provider: OpenIDProvider, make: Make) -> None:
@@ -97,7 +97,7 @@ class TestAnOpenIDProvider:
         before = provider.access_token("ada@example.org", resource=API)
         await user(asking, before)
         provider.rotate()
-        clock[0] += jwks.PAUSE + 1
+        clock[0] += key_source.PAUSE + 1
         after = provider.access_token("ada@example.org", resource=API)
         assert (await user(asking, after)).id == (await user(asking, before)).id == "sub-ada"
 
@@ -108,7 +108,7 @@ class TestAnOpenIDProvider:
         token = provider.access_token("ada@example.org", resource=API)
         await user(asking, token)
         provider.faults(jwks={"status": 500})
-        clock[0] += jwks.FRESH + 1
+        clock[0] += key_source.FRESH + 1
         assert (await user(asking, token)).id == "sub-ada"
 
     async def test_an_id_token_is_no_access_token(self, provider: OpenIDProvider, make: Make) -> None:
