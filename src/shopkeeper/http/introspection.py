@@ -138,7 +138,7 @@ class IntrospectionEndpoint:
         """Return the token, and the id of the front that the address names; None where it names none."""
         query = parameters_in(query_string) if query_string else {}
         token = parameters.get(TOKEN) or query.get(TOKEN)
-        if token is None or query.get(TOKEN, token) != token:
+        if token is None or len({token, query.get(TOKEN, token)}) > 1:
             raise InvalidRequest("Send one parameter token, in a form or in the query.")
         return token, self._front(query) if query else None
 

@@ -44,7 +44,7 @@ class Introspected:
     subject: str = ""
 
 
-_Known = Verified | LinkedSubject
+_Verified = Verified | LinkedSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _Rendered:
     """An answer, with what it was made of, which it keeps alive so that its id names nothing else."""
 
     introspected: Introspected
-    about: _Known
+    about: _Verified
     until: datetime
 
 
@@ -110,10 +110,10 @@ class Introspection:
         """
         for name, source in self._recognised(token, caller, store):
             try:
-                known = await self._known(source, token)
+                verified = await self._verify(source, token)
             except (TokenInvalid, SecondFactorRequired):
                 continue
-            return self._answer_again(known, caller, store) or self._render(name, known, caller, store)
+            return self._answer_again(verified, caller, store) or self._render(name, verified, caller, store)
         return _INACTIVE
 
     async def explain(self, token: str, caller: IntrospectionCaller, *, store: str | None = None) -> Explanation:
@@ -121,7 +121,7 @@ class Introspection:
         explanation = Explanation(INACTIVE, refused="No source recognises the form of this token.")
         for name, source in self._recognised(token, caller, store):
             try:
-                return self._explanation(name, await self._known(source, token), caller, store)
+                return self._explanation(name, await self._verify(source, token), caller, store)
             except (TokenInvalid, SecondFactorRequired) as invalid:
                 explanation = Explanation(INACTIVE, name, refused=invalid.sentence)
         return explanation
@@ -147,9 +147,9 @@ class Introspection:
         """Return the first source that recognises a token. For a JWT it is remembered, because each source would decode
         the header again, and its form never changes."""
         key = digest(token) if "." in token else b""
-        known = self._source_of.get(key)
-        if known is not None:
-            return known
+        first = self._source_of.get(key)
+        if first is not None:
+            return first
         first = next((named for named in self._sources if named[1].recognises(token)), None)
         if key and first is not None:
             if len(self._source_of) >= MOST_RENDERED:
@@ -157,23 +157,23 @@ class Introspection:
             self._source_of[key] = first
         return first
 
-    async def _known(self, source: TokenSource, token: str) -> _Known:
+    async def _verify(self, source: TokenSource, token: str) -> _Verified:
         verified = await source.verify(token, None)
         return await self._subjects.of(verified) if isinstance(verified, External) else verified
 
-    def _answer_again(self, known: _Known, caller: IntrospectionCaller, store: str | None) -> Introspected | None:
-        rendered = self._rendered.get((caller.id, store, id(known)))
+    def _answer_again(self, verified: _Verified, caller: IntrospectionCaller, store: str | None) -> Introspected | None:
+        rendered = self._rendered.get((caller.id, store, id(verified)))
         return rendered.introspected if rendered is not None and self._clock.now() < rendered.until else None
 
-    def _render(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Introspected:
-        explanation = self._explanation(name, known, caller, store)
+    def _render(self, name: str, verified: _Verified, caller: IntrospectionCaller, store: str | None) -> Introspected:
+        explanation = self._explanation(name, verified, caller, store)
         facts = explanation.facts
         if not explanation.active or facts is None:
             return _INACTIVE
         introspected = Introspected(active=True, body=_encoder.encode(explanation.answer), subject=facts.subject)
-        if not isinstance(known, AnonymousVisit):  # which is another object each time
+        if not isinstance(verified, AnonymousVisit):  # which is another object each time
             until = min(facts.expires_at, self._clock.now() + AS_FRESH_AS)
-            self._keep((caller.id, store, id(known)), _Rendered(introspected, known, until))
+            self._keep((caller.id, store, id(verified)), _Rendered(introspected, verified, until))
         return introspected
 
     def _keep(self, key: tuple[str, str | None, int], rendered: _Rendered) -> None:
@@ -187,14 +187,16 @@ class Introspection:
         self._rendered.pop(key, None)
         self._rendered[key] = rendered
 
-    def _explanation(self, name: str, known: _Known, caller: IntrospectionCaller, store: str | None) -> Explanation:
-        facts = facts_of(known, own_issuer=self._issuer, gate=self._gate)
+    def _explanation(
+        self, name: str, verified: _Verified, caller: IntrospectionCaller, store: str | None
+    ) -> Explanation:
+        facts = facts_of(verified, own_issuer=self._issuer, gate=self._gate)
         return answer_about(
             facts,
             caller,
             source=name,
             fronts=self._fronts_in(facts),
-            asked=store,
+            front=store,
             scopes=self._scopes,
             now=self._clock.now(),
         )

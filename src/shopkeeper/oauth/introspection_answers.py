@@ -65,7 +65,7 @@ def answer_about(
     *,
     source: str,
     fronts: Sequence[str],
-    asked: str | None,
+    front: str | None,
     scopes: Scopes,
     now: datetime,
 ) -> Explanation:
@@ -73,11 +73,11 @@ def answer_about(
 
     Args:
         fronts: the ids of the fronts in which the token counts.
-        asked: the front that the caller names, for which alone the answer counts then; None where it names none.
+        front: the one that the caller names, for which alone the answer counts then; None where it names none.
     """
     allowed = caller.fronts_among(fronts)
-    store = asked or (allowed[0] if len(allowed) == 1 else None)
-    refused = _why_inactive(facts, now) or _why_elsewhere(fronts, allowed, asked) or caller.hidden(facts)
+    store = front or (allowed[0] if len(allowed) == 1 else None)
+    refused = _why_inactive(facts, now) or _why_elsewhere(fronts, allowed, front) or caller.hidden(facts)
     if refused is not None:
         return Explanation(INACTIVE, source, facts, store, refused=refused)
     granted = scopes.scopes_for(facts.for_rules(store)) if facts.by_rules else ()
@@ -100,12 +100,12 @@ def _why_inactive(facts: TokenFacts, now: datetime) -> str | None:
     return facts.insufficient or (None if now < facts.expires_at else "The token has expired.")
 
 
-def _why_elsewhere(fronts: Sequence[str], allowed: Sequence[str], asked: str | None) -> str | None:
+def _why_elsewhere(fronts: Sequence[str], allowed: Sequence[str], front: str | None) -> str | None:
     if not allowed:
         return f"The caller may not ask about tokens of {', '.join(fronts)}."
-    if asked is None or asked in allowed:
+    if front is None or front in allowed:
         return None
-    return f"The token does not count in {asked}, or not for the caller."
+    return f"The token does not count in {front}, or not for the caller."
 
 
 def _optional(facts: TokenFacts, caller: IntrospectionCaller) -> Mapping[str, Any]:
