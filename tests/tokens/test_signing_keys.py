@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,9 +17,11 @@ from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.jose.sign import sign
 from shopkeeper.jose.verify import JwtRules
 from shopkeeper.storage.audit import Audit, audit_events
-from shopkeeper.storage.database import Database
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.unavailable import DatabaseUnavailable
+from shopkeeper.tokens import signing_key_store as store
 from shopkeeper.tokens.key_reloads import AT_ONCE
+from shopkeeper.tokens.key_schedule import StoredKey
 from shopkeeper.tokens.signing_key_store import signing_keys
 from shopkeeper.tokens.signing_keys import AHEAD, FRESH, PURPOSE, USABLE, SigningKeys, SigningKeyUnreadable
 from tests.conftest import NOW, PATIENT
@@ -41,6 +43,44 @@ def process(database: Database, clock: StoppedClock) -> Process:
         return SigningKeys(database, sealing=sealing, **{"clock": clock, "kept_for": KEPT, **options})
 
     return make
+
+
+class Outage:
+    """Lets the readings of the keys fail, or wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read = store.every_key
+        self.away = self.holds = self.after = False
+        self.reached, self._released = asyncio.Event(), asyncio.Event()
+        self.met = 0
+        monkeypatch.setattr(store, "every_key", self._every_key)
+
+    def begin(self) -> None:
+        self.away = True
+
+    def hold(self, *, after: bool = False) -> None:
+        """Let readings wait, before or after they have read."""
+        self.holds, self.after = True, after
+
+    def end(self) -> None:
+        self.away = self.holds = False
+        self._released.set()
+
+    async def _every_key(self, unit: Unit) -> Sequence[StoredKey]:
+        if self.away:
+            self.met += 1
+            await asyncio.sleep(0)
+            raise DatabaseUnavailable(retry_after=1)
+        read = await self._read(unit) if self.after else []
+        if self.holds:
+            self.reached.set()
+            await self._released.wait()
+        return read if self.after else await self._read(unit)
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(monkeypatch)
 
 
 async def token_of(keys: SigningKeys, number: int = 0) -> str:
@@ -283,6 +323,87 @@ class TestTrouble:
         clock.advance(seconds=2)
         with pytest.raises(DatabaseUnavailable):
             await keys.current()
+
+    async def test_a_reading_that_fails_is_no_answer_for_those_who_wait_for_it(
+        self, process: Process, outage: Outage
+    ) -> None:
+        keys, other = process(), process()
+        await keys.current()
+        await other.withdraw()
+        token = await token_of(other)
+        outage.begin()
+        found = await asyncio.gather(*(keys.verify(token, RULES) for _ in range(5)), return_exceptions=True)
+        assert [type(each) for each in found] == [DatabaseUnavailable] * 5
+        assert len({id(each) for each in found}) == 5
+        outage.end()
+        assert (await keys.verify(token, RULES))["n"] == 0
+
+    async def test_several_at_once_use_no_keys_that_are_too_old(
+        self, process: Process, clock: StoppedClock, outage: Outage
+    ) -> None:
+        keys = process()
+        token = await token_of(keys)
+        outage.begin()
+        clock.advance(seconds=USABLE.total_seconds() - 1)
+        assert [each["n"] for each in await asyncio.gather(*(keys.verify(token, RULES) for _ in range(5)))] == [0] * 5
+        clock.advance(seconds=1)
+        calls = (keys.verify(token, RULES), keys.current(), keys.jwks(), keys.verification_keys(), keys.current())
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in found] == [DatabaseUnavailable] * 5
+
+    async def test_a_reader_that_goes_away_leaves_the_reading_to_the_next(
+        self, process: Process, outage: Outage
+    ) -> None:
+        keys, other = process(), process()
+        await keys.current()
+        await other.withdraw()
+        token = await token_of(other)
+        outage.hold()
+        first, *rest = (asyncio.create_task(keys.verify(token, RULES)) for _ in range(4))
+        await outage.reached.wait()
+        first.cancel()
+        outage.end()
+        found = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert [each["n"] for each in found[1:] if isinstance(each, dict)] == [0, 0, 0]
+
+    async def test_several_at_once_accept_nothing_that_another_process_has_withdrawn(
+        self, process: Process, clock: StoppedClock
+    ) -> None:
+        keys, other = process(), process()
+        old = await token_of(keys)
+        await other.withdraw()
+        clock.advance(seconds=USABLE.total_seconds() - 1)
+        assert await asyncio.gather(*(refusal(keys, old) for _ in range(5))) == ["unknown_key"] * 5
+
+    async def test_a_key_withdrawn_during_a_reading_is_noticed_in_time(
+        self, process: Process, clock: StoppedClock, outage: Outage
+    ) -> None:
+        keys, other = process(), process()
+        old = await token_of(keys)
+        clock.advance(seconds=FRESH.total_seconds())
+        outage.hold(after=True)
+        reading = asyncio.create_task(keys.current())
+        await outage.reached.wait()
+        outage.holds = False
+        await other.withdraw()
+        clock.advance(seconds=FRESH.total_seconds())
+        outage.end()
+        await reading
+        assert await refusal(keys, old) == "unknown_key"
+
+    async def test_while_the_database_is_away_no_token_of_an_unknown_key_is_called_invalid(
+        self, process: Process, clock: StoppedClock, outage: Outage
+    ) -> None:
+        keys, other = process(), process()
+        await keys.current()
+        await other.withdraw()
+        token = await token_of(other)
+        outage.begin()
+        for _ in range(2 * AT_ONCE):
+            with pytest.raises(DatabaseUnavailable):
+                await keys.verify(token, RULES)
+        assert outage.met == AT_ONCE
 
     async def test_tokens_of_unknown_keys_cause_few_readings(
         self, process: Process, database: Database, clock: StoppedClock

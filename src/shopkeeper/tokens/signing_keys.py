@@ -110,7 +110,8 @@ class SigningKeys:
         self._audit = audit
         self._known: _Known | None = None
         self._reading = asyncio.Lock()
-        self._reads_begun = 0
+        self._begun = self._ended = 0
+        self._failure: DatabaseUnavailable | None = None
         self._reloads = ReloadAllowance()
 
     async def current(self) -> PrivateKey:
@@ -143,7 +144,11 @@ class SigningKeys:
         try:
             return verify_signed(token, await self.verification_keys(), rules)
         except TokenRefused as refused:
-            if refused.cause != "unknown_key" or not self._reloads.take(self._clock.now()):
+            if refused.cause != "unknown_key":
+                raise
+            if not self._reloads.take(self._clock.now()):
+                if self._failure is not None:  # the key may be one that could not be read
+                    raise self._failure.anew() from refused
                 raise
         return verify_signed(token, (await self._read()).verifying, rules)
 
@@ -225,17 +230,30 @@ class SigningKeys:
             return known
 
     async def _read(self) -> _Known:
-        """Read the keys. Calls that come together share one reading that began after each of them."""
-        begun = self._reads_begun
+        """Read the keys. Calls that come together share one reading that began after each of them, or its failure."""
+        asked = self._begun
         async with self._reading:
-            if self._known is None or self._reads_begun == begun:
-                self._reads_begun += 1
-                self._known = await self._read_and_complete()
+            if self._ended <= asked:  # also where the reading of another call was cancelled
+                await self._read_now()
+            if self._failure is not None:
+                # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
+                raise self._failure.anew()
+            if self._known is None:
+                raise AssertionError("a reading that ended well has left no keys")
             return self._known
+
+    async def _read_now(self) -> None:
+        self._begun += 1
+        try:
+            self._known, self._failure = await self._read_and_complete(), None
+        except DatabaseUnavailable as failure:
+            self._failure = failure.anew()
+        self._ended = self._begun
 
     async def _read_and_complete(self) -> _Known:
         """Read the keys; add those that are missing, and rotate where it is time."""
         for _ in range(_TRIES):
+            began_at = self._clock.now()
             keys = await self._stored()
             published = self._turns(keys)
             if current_of(published) is None or waiting_of(published) is None:
@@ -243,8 +261,9 @@ class SigningKeys:
             elif self._is_due(published):
                 await self._try_to_rotate(self._algorithm, at_once=False, keys=keys)
             else:
-                return self._known_from(published)
-        return self._known_from(self._turns(await self._stored()))
+                return self._known_from(published, began_at)
+        began_at = self._clock.now()
+        return self._known_from(self._turns(await self._stored()), began_at)
 
     async def _stored(self) -> Sequence[StoredKey]:
         async with self._database.reading() as unit:
@@ -253,11 +272,11 @@ class SigningKeys:
     def _turns(self, keys: Sequence[StoredKey]) -> Sequence[Turn]:
         return turns(keys, self._clock.now(), kept_for=self._kept_for)
 
-    def _known_from(self, published: Sequence[Turn]) -> _Known:
+    def _known_from(self, published: Sequence[Turn], read_at: datetime) -> _Known:
         documents = [dict(turn.key.public_jwk) for turn in published]
         body = msgspec.json.encode({"keys": documents})
         return _Known(
-            read_at=self._clock.now(),
+            read_at=read_at,
             turns=published,
             signing=self._signing(published),
             verifying=KeySet.of_jwks({"keys": documents}),
