@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.identity.values import State
 from tests.attacks.scene import Scene, ask, fill_cart, sign_up
+from tests.flows.watching import statements
 from tests.services.openid_provider import OpenIDProvider
 from tests.upstream.stages import API, ELSEWHERE, HERE, OPAQUE
 
@@ -265,3 +266,45 @@ async def test_row_036_who_must_be_verified_is_refused_as_at_a_sign_in(
     for token, active in ((unverified, False), (verified, True)):
         asked = {"data": {"token": token}, "headers": {"authorization": f"Bearer {key}"}}
         assert (await app.post("/oauth2/introspect", **asked)).json()["active"] is active
+
+
+@pytest.mark.parametrize("cause", ["address taken", "too little"])
+async def test_who_was_refused_a_moment_ago_costs_one_query(
+    open_shop: OpenShop, openid_provider: OpenIDProvider, cause: str
+) -> None:
+    scene = await open_shop(cache="5m")
+    app, clock = await scene.native(), scene.clock
+    if cause == "address taken":
+        await sign_up(app, ADA)
+    token = signed(openid_provider, **({} if cause == "address taken" else {"email": None}))
+    first = await ask(app, token, WHO)
+    for _ in range(3):
+        with statements(scene) as seen:
+            assert await ask(app, token, WHO) == first
+        assert len(seen) == 1
+    clock.advance(seconds=6)
+    with statements(scene) as seen:
+        assert await ask(app, token, WHO) == first
+    assert len(seen) > 1 or cause == "too little"
+
+
+async def test_another_token_and_a_link_count_at_once(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
+    scene = await open_shop(cache="5m")
+    app = await scene.native()
+    assert "errors" in await ask(app, signed(openid_provider, email=None), WHO)
+    assert (await ask(app, signed(openid_provider), WHO))["data"] == {"getCurrentCustomer": {"email": ADA}}
+    assert (await ask(app, signed(openid_provider, email=None), WHO))["data"]["getCurrentCustomer"]
+
+
+async def test_userinfo_is_not_asked_again_about_a_token_that_it_has_just_refused(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    scene = await open_shop(cache="5m", client_id="shop", claims_from="userinfo")
+    app, token = await scene.native(), signed(openid_provider)
+    first = await ask(app, token, WHO)
+    assert "errors" in first
+    openid_provider.faults(me={"status": 503, "body": "{}"})  # a question would be answered otherwise
+    for _ in range(3):
+        assert await ask(app, token, WHO) == first
+    scene.clock.advance(seconds=6)
+    assert await ask(app, token, WHO) != first

@@ -118,6 +118,7 @@ async def build_identity_providers(
         social=[_social(each) for each in built if each.section.sign_in],
         provisioning=Provisioning(
             database=infrastructure.database,
+            clock=infrastructure.clock,
             identities=identities,
             rules=rules,
             gate=build_gate(infrastructure),

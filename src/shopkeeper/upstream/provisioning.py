@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from shopkeeper.client import Client
+from shopkeeper.clock import Clock
 from shopkeeper.credentials.claims_mapping import ClaimsMapper, MappingFailed
 from shopkeeper.credentials.claims_updates import ClaimsUpdates, Told
 from shopkeeper.credentials.linked_providers import (
@@ -23,6 +24,7 @@ from shopkeeper.credentials.linked_providers import (
     linking,
 )
 from shopkeeper.credentials.social_provider import SocialProvider
+from shopkeeper.crypto import digest
 from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, Refusal, TokenInvalid
 from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.service import Identities
@@ -34,6 +36,7 @@ from shopkeeper.sessions.authentication_gate import BY_PROVIDER, AuthenticationG
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.upstream.errors import AddressUnverified, IdentityProviderUnavailable, SubjectUnknown
+from shopkeeper.upstream.recent_refusals import RecentRefusals
 
 log = structlog.get_logger("shopkeeper.upstream")
 
@@ -79,7 +82,9 @@ class Provisioning:
         identities: Identities,
         rules: Mapping[str, ProvisioningRules],
         gate: AuthenticationGate,
+        clock: Clock,
     ) -> None:
+        self._refused = RecentRefusals(clock=clock)
         self._database, self._identities, self._rules, self._gate = database, identities, dict(rules), gate
         self._updates = ClaimsUpdates(identities)
 
@@ -113,7 +118,7 @@ class Provisioning:
         async with self._database.reading() as unit:
             identity = await self.find(unit, external)
         if identity is None:
-            identity = await self._make(external, token, client)
+            identity = await self._made_unless_refused(external, token, client)
         if not identity.active:
             raise IdentityDisabled(_SWITCHED_OFF)
         return identity
@@ -152,6 +157,16 @@ class Provisioning:
     def is_linked(self, identity: Identity, external: External) -> bool:
         """Return whether an identity, read with its credentials, has the account of an external subject."""
         return self._is_linked(identity, external)
+
+    async def _made_unless_refused(self, external: External, token: str | None, client: Client) -> Identity:
+        """Make an identity, unless that was refused a moment ago for the same token. Another token may tell more."""
+        key = digest("\0".join((external.issuer, external.subject, token or "")))
+        self._refused.repeat(key)
+        try:
+            return await self._make(external, token, client)
+        except (SubjectUnknown, TokenInvalid) as refused:
+            self._refused.keep(key, refused)
+            raise
 
     async def _make(self, external: External, token: str | None, client: Client) -> Identity:
         rules = self._rules.get(external.provider)
