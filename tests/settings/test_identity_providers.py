@@ -100,6 +100,33 @@ def test_a_provider_names_stores_that_are_there(read: Callable[..., Settings]) -
         read({**IDP, "stores": ["kettle@uk"]}, stores=STORES, default_store="kettle")
 
 
+KRATOS = {"id": "k", "kind": "kratos", "public_url": "https://accounts.example"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "sentence"),
+    [
+        ({**IDP, "audiences": None}, "providers[0].audiences is required."),
+        ({**IDP, "client_id": 5}, "providers[0].client_id must be text; put it in quotes."),
+        ({**IDP, "sign_in": True}, "providers[0] (idp) needs client_id for sign_in."),
+        ({**IDP, "public_url": "https://x"}, "providers[0].public_url is only for providers of kind: kratos; leave it"),
+        ({**KRATOS, "issuer": "https://x"}, "providers[0].issuer is only for providers of kind: oidc; leave it out."),
+        ({**KRATOS, "cookie": "a b"}, "providers[0].cookie is the name of a cookie"),
+        ({**KRATOS, "kind": "oauth"}, "providers[0] has a 'kind' that is not known; there are 'oidc', 'kratos'."),
+        ({**KRATOS, "kind": None}, "providers[0] needs 'kind', which says what it is."),
+    ],
+    ids=str,
+)
+def test_a_fault_is_named_by_the_path_that_the_file_has(
+    read: Callable[..., Settings], provider: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(provider)
+    (problem,) = refused.value.problems
+    assert problem.sentence.startswith(sentence)
+    assert problem.sentence.startswith(problem.path)
+
+
 def test_two_providers_with_one_id(read: Callable[..., Settings]) -> None:
     with pytest.raises(SettingsError, match="give it its own"):
         read(IDP, {**IDP, "issuer": "https://other.example"})

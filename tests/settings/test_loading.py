@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shopkeeper.settings import Settings, SettingsError, load
+from shopkeeper.settings.catalogue import known_keys
+from shopkeeper.settings.problems import SENTENCES
+from shopkeeper.settings.root import Remarks
 
 Write = Callable[..., Path]
 PROBLEMS = yaml.safe_load((Path(__file__).parent / "problems.yml").read_text(encoding="utf-8"))
@@ -431,3 +435,28 @@ class TestValues:
     def test_cookie_secrets_fall_back_on_the_default_ones(self) -> None:
         settings = read(environ={"SECRETS_DEFAULT": "0123456789abcdef0123456789abcdef"})
         assert settings.secrets.for_cookies() == settings.secrets.for_all_else()
+
+
+WRONG: tuple[Any, ...] = ([], {}, "\u00a7", 1.5, -1, True, "x" * 250, [1], ["\u00a7"], [{}], [[]])
+
+
+def _one_wrong(path: str) -> Iterator[Any]:
+    """Yield trees with one wrong value: beside it the lists that lead there have one item each."""
+    for value in WRONG:
+        tree = value
+        for step in reversed(path.replace("[]", ".[]").split(".")):
+            tree = [tree] if step == "[]" else {step: tree}
+        yield tree
+
+
+def test_no_fault_is_told_in_the_words_of_the_library() -> None:
+    """Every setting of the catalogue gets every wrong value; the library's own sentence is for nothing known."""
+    untold: set[tuple[str, str]] = set()
+    for key in known_keys():
+        for tree in _one_wrong(key.path) if key.later is None else ():
+            try:
+                Settings.model_validate(tree, context=Remarks())
+            except ValidationError as invalid:
+                kinds = {error["type"] for error in invalid.errors(include_url=False)}
+                untold |= {(key.path, kind) for kind in kinds - {*SENTENCES, "value_error"}}
+    assert not untold

@@ -1,16 +1,34 @@
 """Identity providers that a shop already has: the list `providers`, told apart by `kind`."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
 from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import OidcProvider
+from shopkeeper.settings.problems import KeyPath
 
 IdentityProvider = Annotated[OidcProvider | KratosProvider, Field(discriminator="kind")]
 """One item of `providers`, told apart by `kind`."""
+_KINDS: Final[Mapping[str | int, type[IdentityProviderSection]]] = {"oidc": OidcProvider, "kratos": KratosProvider}
+
+
+def as_written(location: KeyPath) -> KeyPath:
+    """Return the path of a setting as a file has it: pydantic puts the kind of a provider after its index."""
+    return (*location[:2], *location[3:]) if _kind_in(location) else location
+
+
+def kind_of_setting(location: KeyPath) -> str | None:
+    """Return the other kind of provider that has the setting at pydantic's location, or None."""
+    if _kind_in(location) and len(location) > 3:
+        return next((str(kind) for kind, section in _KINDS.items() if location[3] in section.model_fields), None)
+    return None
+
+
+def _kind_in(location: KeyPath) -> bool:
+    return len(location) > 2 and location[0] == "providers" and location[2] in _KINDS
 
 
 def require_distinct(providers: Sequence[IdentityProviderSection], *, social: Sequence[str]) -> None:

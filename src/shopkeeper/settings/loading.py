@@ -12,6 +12,7 @@ from shopkeeper.settings.catalogue import known_keys
 from shopkeeper.settings.environment import find_variables, former_names, over, slips
 from shopkeeper.settings.file_state import look_at
 from shopkeeper.settings.files import Tree, merge, read_files
+from shopkeeper.settings.identity_providers import as_written, kind_of_setting
 from shopkeeper.settings.older_releases import convert, rename
 from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
 from shopkeeper.settings.root import Remarks, Settings
@@ -143,6 +144,8 @@ def _errors(invalid: ValidationError) -> Iterator[ErrorDetails]:
 
 
 def _problem(error: ErrorDetails, origins: Mapping[str, str]) -> Problem:
-    path = dotted(error["loc"])
+    path = dotted(as_written(error["loc"]))
     origin = f" (it comes from {origins[path]})" if path in origins else ""
-    return Problem(path=path, sentence=f"{path} {explain(error)}{origin}.".lstrip())
+    kind = kind_of_setting(error["loc"]) if error["type"] == "extra_forbidden" else None
+    fault = f"is only for providers of kind: {kind}; leave it out" if kind else explain(error)
+    return Problem(path=path, sentence=f"{path} {fault}{origin}.".lstrip())
