@@ -38,8 +38,8 @@ def _path(value: str) -> str:
     return value
 
 
-class RemotePages(Section):
-    """Where the pages of the flows are, in place of the addresses that the remote server sends browsers to."""
+class SessionServerPages(Section):
+    """Where the pages of the flows are, in place of the addresses that the session server sends browsers to."""
 
     login: PageUrl | None = Field(default=None, description="The page for signing in")
     registration: PageUrl | None = Field(default=None, description="The page for registering")
@@ -70,7 +70,7 @@ class KratosProvider(IdentityProviderSection):
         description="What the paths of self-service do for its stores: send browsers there, pass requests on, or"
         " neither",
     )
-    ui: RemotePages = RemotePages()
+    ui: SessionServerPages = SessionServerPages()
     required_aal: Literal["aal1", "aal2"] = Field(
         default="aal1", description="The least assurance of its sessions that counts here"
     )
