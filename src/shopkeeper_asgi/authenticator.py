@@ -42,7 +42,7 @@ class Authenticator:
         headers: the headers in which a token may come.
         bearer: whether it may come as `Authorization: Bearer`.
         cookies: the cookies in which it may come; those of the mode where None.
-        origins: origins whose pages may send the cookie although they are another site.
+        origins: further origins whose pages may send the cookie, such as that of the shop's pages.
         optional: whether requests without a token pass, with None for the user.
         ignore_wrong: whether requests with a wrong token pass as well, with None. An outage never passes.
         cache_seconds: how long a verified token is remembered at most; the mode's where None, 0 for never.
@@ -115,7 +115,12 @@ class Authenticator:
     def authenticate_sync(
         self, headers: Iterable[Header], *, method: str = "GET", optional: bool | None = None
     ) -> User | None:
-        """Return the user of a request, as `authenticate` does, for synchronous frameworks. It waits in the thread."""
+        """Return the user of a request, as `authenticate` does, for synchronous frameworks. It waits in the thread.
+
+        Raises `RuntimeError` in a thread whose event loop it would hold.
+        """
+        if _on_event_loop():
+            raise RuntimeError("An event loop runs in this thread: use `await authenticate(...)`.")
         passes = self.optional if optional is None else optional
         try:
             credential = self._read(headers, method=method, websocket=False, optional=passes)
@@ -157,6 +162,15 @@ class Authenticator:
 
     def _submit(self, key: bytes, credential: Credential) -> "Future[User]":
         return self._background.submit(lambda flights: flights.verify(key, credential))
+
+
+def _on_event_loop() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _digest(credential: Credential) -> bytes:

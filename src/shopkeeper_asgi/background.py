@@ -7,11 +7,12 @@ that others wait for.
 
 import asyncio
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 Resident = TypeVar("Resident")
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ class Background(Generic[Resident]):
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
-        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread, Resident] | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, Callable[[], object], Resident] | None = None
 
     def submit(self, work: Callable[[Resident], Coroutine[Any, Any, Result]]) -> "Future[Result]":
         """Run a coroutine and return its future. Cancelling the future cancels the coroutine."""
@@ -55,22 +56,35 @@ class Background(Generic[Resident]):
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
-            loop, thread, resident = running
+            loop, join, resident = running
             asyncio.run_coroutine_threadsafe(_wind_up(self._end(resident)), loop).result()
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            join()
 
-    def _start(self) -> tuple[asyncio.AbstractEventLoop, threading.Thread, Resident]:
-        loop = asyncio.new_event_loop()
-        # A daemon, so that a process ends although nobody has called `close`.
-        thread = threading.Thread(target=_serve, args=(loop,), name="shopkeeper-asgi", daemon=True)
-        thread.start()
-        return loop, thread, self._build()
+    def _start(self) -> tuple[asyncio.AbstractEventLoop, Callable[[], object], Resident]:
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        join = _start_thread(lambda: _serve(started))
+        return started.result(), join, self._build()
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _start_thread(work: Callable[[], None]) -> Callable[[], object]:
+    """Run work in a thread of the system, and return what waits for its end."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        # What `threading` starts then is a greenlet: our event loop would run in the thread of the application, in
+        # which no view could have one.
+        return cast(Callable[[], object], sys.modules["gevent"].get_hub().threadpool.spawn(work).wait)
+    # A daemon, so that a process ends although nobody has called `close`.
+    thread = threading.Thread(target=work, name="shopkeeper-asgi", daemon=True)
+    thread.start()
+    return thread.join
+
+
+def _serve(started: "Future[asyncio.AbstractEventLoop]") -> None:
+    loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
+        loop.call_soon(started.set_result, loop)
         loop.run_forever()
     finally:
         loop.close()

@@ -18,6 +18,8 @@ MAX_TOKEN: Final = 16 * 1024
 MAX_COOKIES: Final = 4
 """Different values of one cookie that go on to the provider, which knows the valid one."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OWN: Final = frozenset({"same-origin", "none"})
+"""What browsers say in `Sec-Fetch-Site` of a page of this very origin, and of what a person has typed."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """The syntax `b64token` of RFC 6750 section 2.1."""
 _COOKIE_VALUE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
@@ -56,8 +58,7 @@ class CredentialReader:
             an underscore unless `underscores_in_headers` is on.
         bearer: whether `Authorization: Bearer` is read.
         cookies: names of cookies.
-        origins: origins, such as `https://www.shop.example`, whose pages may send the cookie although they are another
-            site.
+        origins: origins, such as `https://www.shop.example`, whose pages may send the cookie although they are others.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class CredentialReader:
     def read(self, headers: Iterable[Header], *, method: str = "GET", websocket: bool = False) -> Credential | None:
         """Return the token of a request, None without one.
 
-        Raises `TokenInvalid` for a malformed one, `TokenAmbiguous`, and `CrossSiteRequest` for a cookie that another
-        site's page sends with a WebSocket or a method that changes something.
+        Raises `TokenInvalid` for a malformed one, `TokenAmbiguous`, and `CrossSiteRequest` for a cookie that a page of
+        another origin sends with a WebSocket or a method that changes something.
         """
         found: dict[str, list[str]] = {}
         for name, value in headers:
@@ -142,12 +143,15 @@ class CredentialReader:
         return None
 
     def _is_cross_site(self, found: dict[str, list[str]]) -> bool:
-        """Whether a page of another site sends the request. Programs that are no browsers send neither header."""
+        """Whether a page of another origin sends the request. Programs that are no browsers send neither header.
+
+        Pages of a sibling host (`same-site`) are others, too: their origins can be listed.
+        """
         origin = found.get("origin", [""])[0].lower()
         if origin in self._origins:
             return False
         if "sec-fetch-site" in found:
-            return found["sec-fetch-site"][0].lower() == "cross-site"
+            return any(value.lower() not in _OWN for value in found["sec-fetch-site"])
         return bool(origin) and _host_of(origin) != found.get("host", [""])[0].lower()
 
 

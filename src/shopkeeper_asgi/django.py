@@ -8,13 +8,15 @@
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any
+from inspect import isawaitable
+from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.module_loading import import_string
+from django.views import View as ClassView
 
 from shopkeeper_asgi.asgi import headers_of
 from shopkeeper_asgi.authenticator import Authenticator
@@ -31,7 +33,7 @@ def session_middleware(get_response: View) -> View:
 
 
 def session_required(authenticator: Authenticator, *, optional: bool = False) -> Callable[[View], View]:
-    """Return a decorator for one view, synchronous or asynchronous.
+    """Return a decorator for one view, synchronous or asynchronous; with `method_decorator`, for a class's `dispatch`.
 
     Args:
         authenticator: who verifies the tokens.
@@ -41,19 +43,15 @@ def session_required(authenticator: Authenticator, *, optional: bool = False) ->
 
 
 def _guarded(view: View, authenticator: Authenticator, *, optional: bool | None) -> View:
-    if iscoroutinefunction(view):
-
-        async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            try:
-                request.session_user = await authenticator.authenticate(
-                    _headers(request), method=request.method or "GET", optional=optional
-                )
-            except AuthenticationFailed as failed:
-                return _refused(failed)
-            answer: HttpResponseBase = await view(request, *args, **kwargs)
-            return answer
-
-        return asynchronous
+    async def asynchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            request.session_user = await authenticator.authenticate(
+                _headers(request), method=request.method or "GET", optional=optional
+            )
+        except AuthenticationFailed as failed:
+            return _refused(failed)
+        answer = view(request, *args, **kwargs)
+        return cast(HttpResponseBase, await answer if isawaitable(answer) else answer)
 
     def synchronous(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
@@ -65,7 +63,19 @@ def _guarded(view: View, authenticator: Authenticator, *, optional: bool | None)
         answer: HttpResponseBase = view(request, *args, **kwargs)
         return answer
 
-    return synchronous
+    return asynchronous if _is_asynchronous(view) else synchronous
+
+
+def _is_asynchronous(view: View | None) -> bool:
+    """Whether a view is awaited. A class's `dispatch` is no coroutine function, but returns what its methods do."""
+    if iscoroutinefunction(view):
+        return True
+    while view is not None:  # `method_decorator` gives a partial of the method, below further decorators perhaps
+        owner = getattr(getattr(view, "func", view), "__self__", None)
+        if isinstance(owner, ClassView):
+            return bool(owner.view_is_async)
+        view = getattr(view, "__wrapped__", None)
+    return False
 
 
 def _headers(request: HttpRequest) -> Iterable[Header]:

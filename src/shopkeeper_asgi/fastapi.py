@@ -44,7 +44,8 @@ def session_user(authenticator: Authenticator, *, optional: bool = False) -> Cal
         authenticator: who verifies the tokens.
         optional: whether requests without a token pass, with None for the user.
 
-    The dependency raises `HTTPException`, or `WebSocketException` with the code 1008 or, for an outage, 1013.
+    The dependency raises `HTTPException`, whose `detail` says why, with `id`, `code` and `message`;
+    or `WebSocketException` with the code 1008 or, for an outage, 1013.
     """
 
     async def user(connection: HTTPConnection, **_: None) -> User | None:
@@ -59,7 +60,7 @@ def session_user(authenticator: Authenticator, *, optional: bool = False) -> Cal
         except AuthenticationFailed as failed:
             if websocket:
                 raise WebSocketException(close_code(failed), close_reason(failed)) from failed
-            raise HTTPException(failed.status, failed.message, failed.headers) from failed
+            raise HTTPException(failed.status, failed.as_dict()["error"], failed.headers) from failed
         connection.scope["user"] = found
         return found
 

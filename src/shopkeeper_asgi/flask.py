@@ -19,7 +19,7 @@ View = Callable[..., Any]
 
 
 class Sessions:
-    """Authenticates every request of an application before its view.
+    """Authenticates every request of an application before its view; those that Flask answers without one pass.
 
     Args:
         authenticator: who verifies the tokens; whether requests without one pass is its `optional`.
@@ -30,7 +30,14 @@ class Sessions:
 
     def init_app(self, app: Flask) -> None:
         """Register with an application."""
-        app.before_request(lambda: _authenticate(self._authenticator, optional=None))
+        app.before_request(self._before)
+
+    def _before(self) -> None:
+        # A browser asks without a token whether it may send one; Flask answers that itself and calls no view.
+        if request.method == "OPTIONS" and getattr(request.url_rule, "provide_automatic_options", False):
+            g.session_user = None
+        else:
+            _authenticate(self._authenticator, optional=None)
 
 
 def session_required(authenticator: Authenticator, *, optional: bool = False) -> Callable[[View], View]:

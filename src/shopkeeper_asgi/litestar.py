@@ -25,7 +25,8 @@ def session_guard(authenticator: Authenticator, *, optional: bool | None = None)
         authenticator: who verifies the tokens.
         optional: whether requests without a token pass, with None for the user; the authenticator's where None.
 
-    The guard raises Litestar's `HTTPException`, or `WebSocketException` with the code 1008 or, for an outage, 1013.
+    The guard raises Litestar's `HTTPException`, whose `extra` says why, with `id`, `code` and `message`;
+    or `WebSocketException` with the code 1008 or, for an outage, 1013.
     """
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -38,7 +39,9 @@ def session_guard(authenticator: Authenticator, *, optional: bool | None = None)
         except AuthenticationFailed as failed:
             if websocket:
                 raise WebSocketException(detail=close_reason(failed), code=close_code(failed)) from failed
-            raise HTTPException(failed.message, status_code=failed.status, headers=failed.headers) from failed
+            raise HTTPException(
+                failed.message, status_code=failed.status, headers=failed.headers, extra=failed.as_dict()["error"]
+            ) from failed
         scope["user"] = user
 
     return guard

@@ -18,6 +18,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, JsonResponse
 from django.test import override_settings
 from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
 from fastapi import Depends, FastAPI
 from flask import Flask, g
 from litestar.connection import Request as LitestarRequest
@@ -183,6 +185,42 @@ async def django_async_decorator(
         return await over_asgi(ASGIHandler(), headers, method)
 
 
+async def django_class_decorator(
+    authenticator: Authenticator, headers: Mapping[str, str], *, method: str = "GET"
+) -> Reply:
+    _configure_django()
+    with _django(authenticator, _class_based(authenticator, asynchronous=False), middleware=False):
+        return await over_wsgi(WSGIHandler(), headers, method)
+
+
+async def django_async_class_decorator(
+    authenticator: Authenticator, headers: Mapping[str, str], *, method: str = "GET"
+) -> Reply:
+    _configure_django()
+    with _django(authenticator, _class_based(authenticator, asynchronous=True), middleware=False):
+        return await over_asgi(ASGIHandler(), headers, method)
+
+
+async def django_async_class_over_wsgi(
+    authenticator: Authenticator, headers: Mapping[str, str], *, method: str = "GET"
+) -> Reply:
+    _configure_django()
+    with _django(authenticator, _class_based(authenticator, asynchronous=True), middleware=False):
+        return await over_wsgi(WSGIHandler(), headers, method)
+
+
+def _class_based(authenticator: Authenticator, *, asynchronous: bool) -> Any:
+    async def later(self: View, request: HttpRequest) -> JsonResponse:
+        return JsonResponse(shown(request.session_user))
+
+    def now(self: View, request: HttpRequest) -> JsonResponse:
+        return JsonResponse(shown(request.session_user))
+
+    get = later if asynchronous else now
+    guard = shopkeeper_asgi.django.session_required(authenticator, optional=authenticator.optional)
+    return method_decorator(guard, name="dispatch")(type("Profile", (View,), {"get": get, "post": get})).as_view()
+
+
 async def flask_extension(authenticator: Authenticator, headers: Mapping[str, str], *, method: str = "GET") -> Reply:
     app = Flask("shop")
     shopkeeper_asgi.flask.Sessions(authenticator).init_app(app)
@@ -238,6 +276,9 @@ ADAPTERS: Mapping[str, Adapter] = {
     "Django middleware, asynchronous": django_async_middleware,
     "Django decorator": django_decorator,
     "Django decorator, asynchronous": django_async_decorator,
+    "Django decorator of a class": django_class_decorator,
+    "Django decorator of a class, asynchronous": django_async_class_decorator,
+    "Django decorator of a class, asynchronous over WSGI": django_async_class_over_wsgi,
     "Flask extension": flask_extension,
     "Flask decorator": flask_decorator,
 }

@@ -1,12 +1,16 @@
 """What every adapter promises, with its real framework and a real server."""
 
+import json
 from typing import Any
 
 import httpx2
 import pytest
+from flask import Flask
 
 from shopkeeper_asgi import Authenticator, WhoAmI
+from shopkeeper_asgi.flask import Sessions
 from tests.services.shopkeeper_server import Commerce
+from tests.services.web import says, serving
 from tests.shopkeeper_asgi.adapters import ADAPTERS, PATH, SCHEMA, SEED, Adapter, Reply, fastapi_app, graphql
 from tests.shopkeeper_asgi.conftest import Customer, Make
 
@@ -22,10 +26,15 @@ def optional(shop: Commerce, make: Make) -> Authenticator:
     return make(WhoAmI(url=shop.public), optional=True)
 
 
-def sentence(reply: Reply) -> str:
-    """Return the sentence of a refusal, wherever the framework has it."""
+def why(reply: Reply) -> dict[str, Any]:
+    """Return why a request is refused, wherever the framework has it."""
     told = reply.json()
-    return str(told["detail"] if "detail" in told else told["error"]["message"])
+    found: dict[str, Any] = next(told[name] for name in ("extra", "detail", "error") if name in told)
+    return found
+
+
+def sentence(reply: Reply) -> str:
+    return str(why(reply)["message"])
 
 
 async def test_a_session_has_its_user(ask: Adapter, authenticator: Authenticator, customer: Customer) -> None:
@@ -86,6 +95,39 @@ async def test_another_site_s_page_cannot_use_the_cookie(
     headers = {"cookie": f"ory_kratos_session={customer.token}", "origin": "https://evil.example"}
     assert (await ask(authenticator, headers, method="POST")).status == 403
     assert (await ask(authenticator, headers, method="GET")).status == 200
+
+
+async def test_a_client_can_tell_one_refusal_from_another(ask: Adapter, make: Make) -> None:
+    """Regression: FastAPI and Litestar told the sentence alone."""
+    second_factor = {"id": "session_aal2_required", "code": 403, "message": "Confirm it."}
+    body = {"error": second_factor, "redirect_browser_to": "https://id.example/login?aal=aal2"}
+    async with serving("127.0.0.1") as provider:
+        provider.answers["/sessions/whoami"] = says(json.dumps(body).encode(), status="403 Forbidden")
+        asking = make(WhoAmI(url=provider.url()))
+        refused = await ask(asking, {SEED: "ory_st_a"})
+        forged = await ask(asking, {"cookie": "ory_kratos_session=a", "sec-fetch-site": "same-site"}, method="POST")
+        missing = await ask(asking, {})
+    told = {"status": "Forbidden", "redirect_browser_to": "https://id.example/login?aal=aal2"}
+    assert why(refused) == second_factor | told
+    assert (why(forged)["id"], why(forged)["code"]) == ("cross_site_request", 403)
+    assert (why(missing)["id"], why(missing)["code"]) == ("session_token_missing", 400)
+
+
+def test_flask_answers_a_browser_that_asks_whether_it_may_send_a_token(authenticator: Authenticator) -> None:
+    app = Flask("shop")
+    Sessions(authenticator).init_app(app)
+    app.add_url_rule(PATH, view_func=lambda: "secret", endpoint="profile")
+    app.add_url_rule("/own", view_func=lambda: "secret", methods=["OPTIONS"], provide_automatic_options=False)
+    asked = {"origin": "https://www.shop.example", "access-control-request-method": "GET"}
+    client = app.test_client()
+    assert (client.options(PATH, headers=asked).status_code, client.get(PATH).status_code) == (200, 400)
+    assert client.options("/own", headers=asked).status_code == 400
+    assert client.options("/unknown", headers=asked).status_code == 400
+
+
+async def test_no_event_loop_is_held_by_the_synchronous_way(authenticator: Authenticator) -> None:
+    with pytest.raises(RuntimeError, match="await authenticate"):
+        authenticator.authenticate_sync([(SEED, "ory_st_a")])
 
 
 def test_fastapi_shows_the_security_schemes(authenticator: Authenticator) -> None:

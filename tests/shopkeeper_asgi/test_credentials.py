@@ -117,6 +117,11 @@ class TestOtherSites:
         "sent",
         [
             {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+            {"sec-fetch-site": "same-site", "origin": "https://blog.shop.example", "host": "shop.example"},
+            {"sec-fetch-site": "bogus"},
+            {"sec-fetch-site": ""},
+            {"origin": "https://blog.shop.example", "host": "shop.example"},
             {"origin": "https://evil.example", "host": "shop.example"},
             {"origin": "null", "host": "shop.example"},
             {"origin": "https://shop.example.evil.example", "host": "shop.example"},
@@ -137,12 +142,13 @@ class TestOtherSites:
         [
             {},
             {"sec-fetch-site": "same-origin", "origin": "https://shop.example", "host": "behind-a-proxy"},
-            {"sec-fetch-site": "same-site"},
+            {"sec-fetch-site": "none"},
+            {"origin": "https://www.shop.example", "sec-fetch-site": "same-site"},
             {"origin": "https://shop.example:8443", "host": "shop.example:8443"},
             {"origin": "https://www.shop.example", "sec-fetch-site": "cross-site"},
         ],
     )
-    def test_the_cookie_counts_for_the_own_site_and_those_that_are_named(self, sent: dict[str, str]) -> None:
+    def test_the_cookie_counts_for_the_own_origin_and_those_that_are_named(self, sent: dict[str, str]) -> None:
         assert READER.read([SENT, *sent.items()], method="POST") is not None
 
 
