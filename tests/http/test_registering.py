@@ -10,6 +10,7 @@ from shopkeeper.app.verification import build_recipient_budget
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
+from shopkeeper.flows.store_handlers import AccountsElsewhere
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -168,6 +169,7 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
     )
     return Registrar(
         enabled=True,
+        elsewhere=AccountsElsewhere(lambda store: None, names={}),
         mitigate_enumeration=True,
         methods=application.accounts.methods.for_registration,
         database=application.infrastructure.database,
@@ -184,6 +186,7 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
 
 async def _register(registrar: Registrar, email: str) -> None:
     await registrar.register(
+        store="default",
         schema_id=None,
         traits={"email": email},
         submitted={"method": "password", "password": PASSWORD},

@@ -1,6 +1,7 @@
 """The dispatcher of the self-service flows, and what acts on each step."""
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.accounts_elsewhere import build_accounts_elsewhere
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.verification import build_registrants, build_verification_opener
@@ -65,6 +66,7 @@ def build_dispatcher(
         notices=notices,
         clock=clock,
         login_url=settings.selfservice.flows.login.ui_url,
+        elsewhere=build_accounts_elsewhere(settings),
     )
     proofs = Proofs(
         database=database,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.accounts_elsewhere import build_accounts_elsewhere
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.dispatch import build_dispatcher
 from shopkeeper.app.infrastructure import Infrastructure
@@ -38,6 +39,7 @@ from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.returning import Returning
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
+from shopkeeper.flows.store_handlers import StoreHandlers
 from shopkeeper.flows.waiting_callbacks import PURPOSE as WAITING_CALLBACKS
 from shopkeeper.flows.waiting_callbacks import WaitingCallbacks
 from shopkeeper.http import flow_responses
@@ -63,6 +65,7 @@ def build_return_addresses(infrastructure: Infrastructure) -> ReturnAddresses:
 def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> Registrar:
     return Registrar(
         enabled=infrastructure.settings.selfservice.flows.registration.enabled,
+        elsewhere=build_accounts_elsewhere(infrastructure.settings),
         mitigate_enumeration=infrastructure.settings.security.account_enumeration.mitigate,
         methods=accounts.methods.for_registration,
         database=infrastructure.database,
@@ -92,35 +95,15 @@ def build_flow_bindings(
     flows = infrastructure.settings.selfservice.flows
     return [
         FlowBinding(
-            Login(
-                settings=_login_settings(infrastructure.settings, accounts.methods),
-                methods=accounts.methods.for_login,
-                schemas=accounts.schemas,
-                identities=accounts.identities,
-            ),
+            build_login(infrastructure, accounts, accounts.methods),
             flow_responses.login(ui_url=flows.login.ui_url),
         ),
         FlowBinding(
-            Registration(
-                settings=_registration_settings(infrastructure.settings, accounts.methods),
-                registrar=registrar,
-                schemas=accounts.schemas,
-            ),
+            build_registration(infrastructure, accounts, accounts.methods, registrar=registrar),
             flow_responses.registration(ui_url=flows.registration.ui_url),
         ),
         FlowBinding(
-            AccountSettings(
-                settings=_account_settings(infrastructure.settings, accounts.methods),
-                methods=_settings_methods(infrastructure, accounts),
-                identities=accounts.identities,
-                throttle=accounts.throttles["settings"],
-                clock=infrastructure.clock,
-                assurance=RequiredAssurance(
-                    accounts.assurance, required=flows.settings.required_aal, base_url=infrastructure.base_url
-                ),
-                base_url=infrastructure.base_url,
-                ui_url=flows.settings.ui_url,
-            ),
+            build_account_settings(infrastructure, accounts, accounts.methods.for_settings),
             flow_responses.settings(
                 ui_url=flows.settings.ui_url, serializers=Serializers(base_url=infrastructure.base_url)
             ),
@@ -139,6 +122,43 @@ def build_flow_bindings(
     ]
 
 
+def build_login(infrastructure: Infrastructure, accounts: Accounts, methods: Methods) -> Login:
+    return Login(
+        settings=_login_settings(infrastructure.settings, methods),
+        methods=methods.for_login,
+        schemas=accounts.schemas,
+        identities=accounts.identities,
+    )
+
+
+def build_registration(
+    infrastructure: Infrastructure, accounts: Accounts, methods: Methods, *, registrar: Registrar
+) -> Registration:
+    """Return the flow; `registrar` registers by the same methods."""
+    return Registration(
+        settings=_registration_settings(infrastructure.settings, methods),
+        registrar=registrar,
+        schemas=accounts.schemas,
+    )
+
+
+def build_account_settings(
+    infrastructure: Infrastructure, accounts: Accounts, methods: Sequence[SettingsMethod]
+) -> AccountSettings:
+    """Return the flow with the profile and these methods."""
+    flow = infrastructure.settings.selfservice.flows.settings
+    return AccountSettings(
+        settings=_account_settings(infrastructure.settings, accounts.methods),
+        methods=_settings_methods(infrastructure, accounts, methods),
+        identities=accounts.identities,
+        throttle=accounts.throttles["settings"],
+        clock=infrastructure.clock,
+        assurance=RequiredAssurance(accounts.assurance, required=flow.required_aal, base_url=infrastructure.base_url),
+        base_url=infrastructure.base_url,
+        ui_url=flow.ui_url,
+    )
+
+
 def build_operator_recovery(infrastructure: Infrastructure, accounts: Accounts) -> OperatorRecovery:
     selfservice = infrastructure.settings.selfservice
     methods, flow = selfservice.methods, selfservice.flows.recovery
@@ -152,6 +172,7 @@ def build_operator_recovery(infrastructure: Infrastructure, accounts: Accounts) 
         return_addresses=build_return_addresses(infrastructure),
         ui_url=flow.ui_url,
         base_url=methods.link.config.base_url or infrastructure.base_url,
+        elsewhere=build_accounts_elsewhere(infrastructure.settings),
     )
 
 
@@ -159,15 +180,13 @@ def build_pipeline(
     infrastructure: Infrastructure,
     accounts: Accounts,
     commerce: Commerce,
-    flow_bindings: Sequence[FlowBinding],
+    handlers: StoreHandlers,
     *,
     registrar: Registrar,
 ) -> Pipeline:
     return_addresses = build_return_addresses(infrastructure)
-    handlers = [flow_binding.handler for flow_binding in flow_bindings]
     keeping = KeepSignedIn(enabled=infrastructure.settings.session.keep_signed_in.enabled)
-    by_name = {handler.name: handler for handler in handlers}
-    opener = FlowOpener(by_name, clock=infrastructure.clock, keeping=keeping)
+    opener = FlowOpener(handlers, clock=infrastructure.clock, keeping=keeping)
     attempts = FlowAttempts(infrastructure.database)
     dispatcher = build_dispatcher(
         infrastructure,
@@ -200,7 +219,7 @@ def build_pipeline(
 
 
 def build_returning(
-    infrastructure: Infrastructure, accounts: Accounts, flow_bindings: Sequence[FlowBinding], *, pipeline: Pipeline
+    infrastructure: Infrastructure, accounts: Accounts, handlers: StoreHandlers, *, pipeline: Pipeline
 ) -> Returning:
     return_addresses = build_return_addresses(infrastructure)
     callbacks = Callbacks(
@@ -216,7 +235,7 @@ def build_returning(
         pipeline,
         callbacks=callbacks,
         repeated=RepeatedCallbacks(
-            {flow_binding.handler.name: flow_binding.handler for flow_binding in flow_bindings},
+            handlers,
             database=infrastructure.database,
             callbacks=callbacks,
             states=_callback_states(infrastructure),
@@ -274,10 +293,12 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
     )
 
 
-def _settings_methods(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[SettingsMethod]:
+def _settings_methods(
+    infrastructure: Infrastructure, accounts: Accounts, methods: Sequence[SettingsMethod]
+) -> Sequence[SettingsMethod]:
     """Return the methods in the order of the form: the profile comes first."""
     profile = infrastructure.settings.selfservice.methods.profile.enabled
-    return [*([Profile(accounts.schemas)] if profile else []), *accounts.methods.for_settings]
+    return [*([Profile(accounts.schemas)] if profile else []), *methods]
 
 
 def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSettings:

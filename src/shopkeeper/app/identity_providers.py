@@ -109,10 +109,12 @@ async def build_identity_providers(
     built = [
         await _built(index, section, infrastructure, schemas, asked, questions=questions) for index, section in sections
     ]
+    of_stores = {store.provider for store in infrastructure.settings.stores}
     rules = {each.section.id: _provisioning_rules(each) for each in built}
     for index, server in enumerate(infrastructure.settings.providers):
         if isinstance(server, KratosProvider):
             rules[server.id] = await _rules_of_session_server(index, server, infrastructure, schemas)
+    rules = {id_: replace(rule, takes_over=id_ in of_stores) for id_, rule in rules.items()}
     return IdentityProviders(
         oidc=built,
         social=[_social(each) for each in built if each.section.sign_in],

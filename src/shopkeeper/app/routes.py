@@ -32,11 +32,13 @@ from shopkeeper.app.oauth import OAuth
 from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
 from shopkeeper.app.server_metadata import build_server_metadata
 from shopkeeper.app.shop_name import shop_name
+from shopkeeper.app.store_flows import build_store_handlers
 from shopkeeper.app.token_sources import TokenSources
 from shopkeeper.client import Client
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.store_handlers import StoreHandlers
 from shopkeeper.flows.token_exchange import TokenExchange
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
@@ -200,7 +202,10 @@ def build_public(
         *build_flow_bindings(infrastructure, accounts, registrar=registrar),
         *further_flows(infrastructure, accounts),
     ]
-    pipeline = build_pipeline(infrastructure, accounts, commerce, flow_bindings, registrar=registrar)
+    handlers = build_store_handlers(
+        infrastructure, accounts, [binding.handler for binding in flow_bindings], registrar=registrar
+    )
+    pipeline = build_pipeline(infrastructure, accounts, commerce, handlers, registrar=registrar)
     cookies, serializers = build_cookie_policy(infrastructure, commerce), Serializers(base_url=infrastructure.base_url)
     hosts = public_hosts(infrastructure.settings)
     callers_of = partial(
@@ -234,6 +239,7 @@ def build_public(
             accounts,
             commerce,
             flow_bindings,
+            handlers=handlers,
             callers=callers,
             signing_out=callers_of(authenticator=sign_out),
             cookies=cookies,
@@ -433,6 +439,7 @@ def _self_service(
     commerce: Commerce,
     flow_bindings: Sequence[FlowBinding],
     *,
+    handlers: StoreHandlers,
     callers: CallerReader,
     signing_out: CallerReader,
     cookies: CookiePolicy,
@@ -445,7 +452,7 @@ def _self_service(
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     silent_sign_on = build_silent_sign_on(infrastructure, accounts, pipeline)
-    returning = build_returning(infrastructure, accounts, flow_bindings, pipeline=pipeline)
+    returning = build_returning(infrastructure, accounts, handlers, pipeline=pipeline)
 
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})

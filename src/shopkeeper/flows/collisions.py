@@ -29,6 +29,7 @@ from shopkeeper.flows.outcomes import Diverted
 from shopkeeper.flows.pending_links import PendingLink, PendingLinks, without_link
 from shopkeeper.flows.registrar import Admission, Registrar, Taken
 from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.flows.store_handlers import AccountsElsewhere
 from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.normalise import is_exact, normalise_identifier
 from shopkeeper.identity.service import Identities
@@ -62,6 +63,7 @@ class Collisions:
     Args:
         methods: every enabled method, by name.
         login_url: the address of the login page, for clients that open it themselves.
+        elsewhere: the stores whose customers have their accounts at a provider.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Collisions:
         notices: AccountNotices,
         clock: Clock,
         login_url: str,
+        elsewhere: AccountsElsewhere,
     ) -> None:
         self._database = database
         self._registrar = registrar
@@ -90,14 +93,15 @@ class Collisions:
         self._notices = notices
         self._clock = clock
         self._login_url = login_url
+        self._elsewhere = elsewhere
 
-    def collision(self, admission: Admission, *, signs_in: bool) -> Collision | None:
+    def collision(self, admission: Admission, *, store: str, signs_in: bool) -> Collision | None:
         """Return the collision of a registration that can end in a link; None where it goes on as any other.
 
         It does so, too, where the account has the very same credential: that one was registered at the same moment.
         """
         enrolment, owner = admission.enrolment, admission.owner
-        if owner is None or not self._may_link(enrolment, owner):
+        if owner is None or not self._may_link(enrolment, owner, store=store):
             return None
         proven = _proven(enrolment, owner)
         if proven is not None or self._registrar.may_simulate(signs_in=signs_in):
@@ -105,29 +109,46 @@ class Collisions:
         taken = next((name for name in self._registrar.names(admission) if name in _names_of(owner)), None)
         return Collision(enrolment, owner, taken, verified=False) if taken is not None else None
 
-    async def by_verified_address(self, enrolment: Enrolment, *, schema_id: str | None) -> Collision | None:
+    async def by_verified_address(self, enrolment: Enrolment, *, store: str, schema_id: str | None) -> Collision | None:
         """Return the collision of an enrolment whose traits are incomplete: by an address that the provider has
         verified. The account that has it needs no other traits."""
         if enrolment.link is None or not enrolment.verified:
             return None
         owner = await self._registrar.owner_by_verified(enrolment, schema_id=schema_id)
-        return _proven(enrolment, owner) if owner is not None and self._may_link(enrolment, owner) else None
+        if owner is None or not self._may_link(enrolment, owner, store=store):
+            return None
+        return _proven(enrolment, owner)
 
-    def _may_link(self, enrolment: Enrolment, owner: Identity) -> bool:
-        if enrolment.link is None or not self._opener.offers(LOGIN):
+    def _may_link(self, enrolment: Enrolment, owner: Identity, *, store: str) -> bool:
+        if enrolment.link is None or not self._opener.offers(LOGIN, store=store):
             return False
         own = [name for credential in enrolment.credentials for name in credential.identifiers]
         return _names_of(owner).isdisjoint(own)
 
-    def proof(self, collision: Collision) -> Proof | None:
+    def proof(self, collision: Collision, *, store: str) -> Proof | None:
         """Return the proof of the account where it is linked without another one; None where its owner is asked.
 
-        That takes an address that both the provider and the account have verified.
+        That takes an address that both the provider and the account have verified. In a store whose customers have
+        their accounts at the provider, nobody could be asked for the proof of an account that was registered elsewhere
+        with an address that was never verified: who has verified it takes the account over, as by a mailed code.
         """
         enrolment, address = collision.enrolment, collision.name
-        if enrolment.link is None or not enrolment.link.automatic or not collision.verified:
+        if enrolment.link is None or not collision.verified:
             return None
-        if not _has_verified(collision.owner, address):
+        if self._is_of_stores_provider(enrolment, store) and collision.owner.unverified:
+            return Proof(
+                collision.owner.id,
+                enrolment.method,
+                enrolment.aal,
+                still_valid=lambda now: now.unverified and address in {each.value for each in now.verifiable_addresses},
+                amr=enrolment.amr,
+                provider=enrolment.provider,
+                verified=enrolment.verified,
+                takes_over=True,
+                upstream=enrolment.upstream,
+                effect=enrolment.effect,
+            )
+        if not enrolment.link.automatic or not _has_verified(collision.owner, address):
             return None
         return Proof(
             collision.owner.id,
@@ -139,6 +160,10 @@ class Collisions:
             upstream=enrolment.upstream,
             effect=enrolment.effect,
         )
+
+    def _is_of_stores_provider(self, enrolment: Enrolment, store: str) -> bool:
+        provider = self._elsewhere.provider_of(store)
+        return provider is not None and provider == enrolment.provider
 
     async def ask(self, turn: Turn, collision: Collision) -> Diverted:
         """End the flow, and open one in which the account's owner signs in to link the credential."""
@@ -157,7 +182,7 @@ class Collisions:
         opening = Opening(
             type=flow.type, request_url=flow.request_url, return_to=flow.return_to, schema_id=flow.schema_id
         )
-        handler = self._opener.handler(LOGIN)
+        handler = self._opener.handler(LOGIN, store=flow.store)
         if not isinstance(handler, ConfirmsOwner):
             raise TypeError("the login flow cannot confirm the owner of an account")
         blank = taken_over(flow, blank_flow(handler, opening, turn.caller, clock=self._clock))

@@ -72,12 +72,15 @@ class Enrolments:
             told = WRONG if enrolment.provider is None else ANOTHER_ACCOUNT
             raise await self._writer.rejected(turn, SubmissionRejected(message(told)))
         kind = ends_as(turn, enrolment)
-        if turn.flow.kind != kind and not (self._registrar.enabled and self._opener.offers(kind)):
+        registers = self._registrar.enabled and self._opener.offers(kind, store=turn.flow.store)
+        if turn.flow.kind != kind and not registers:
             raise await self._writer.rejected(turn, SubmissionRejected(message(NO_ACCOUNT)))
-        handler = self._opener.handler(kind)
+        handler = self._opener.handler(kind, store=turn.flow.store)
         wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
         if wrong:
-            collision = await self._collisions.by_verified_address(enrolment, schema_id=turn.flow.schema_id)
+            collision = await self._collisions.by_verified_address(
+                enrolment, store=turn.flow.store, schema_id=turn.flow.schema_id
+            )
             if collision is not None:
                 return await self._link(turn, collision)
             return await self._missing.ask(turn, enrolment, wrong)
@@ -87,7 +90,7 @@ class Enrolments:
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=kind, client=turn.caller.client
         )
-        collision = self._collisions.collision(admission, signs_in=signs_in)
+        collision = self._collisions.collision(admission, store=turn.flow.store, signs_in=signs_in)
         if collision is not None:
             return await self._link(turn, collision)
 
@@ -101,7 +104,7 @@ class Enrolments:
         return await self._registrar.retried(admission, register, signs_in=signs_in)
 
     async def _link(self, turn: Turn, collision: Collision) -> Completed | Diverted:
-        proof = self._collisions.proof(collision)
+        proof = self._collisions.proof(collision, store=turn.flow.store)
         if proof is None:
             return await self._collisions.ask(turn, collision)
         return await self._proofs.prove(turn, proof, link=pending_link(collision))

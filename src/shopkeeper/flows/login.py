@@ -88,7 +88,9 @@ class Login:
         if identity is not None:
             known = self._known_identifier(flow, identity, forms)
             return flow.showing((*first, csrf_node(), *known, *own), message(1010003))
-        return flow.showing((*first, csrf_node(), identifier_node(self._schemas, flow), *own))
+        alone = bool(forms) and all(form.identifier == "none" for form in forms)
+        identifier = () if alone else (identifier_node(self._schemas, flow),)
+        return flow.showing((*first, csrf_node(), *identifier, *own))
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if flow.finished_at is not None:

@@ -56,7 +56,7 @@ class MissingTraits:
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 await self._writer.finish(unit, turn.flow, enrolment.attempt)
-                handler = self._opener.handler(REGISTRATION)
+                handler = self._opener.handler(REGISTRATION, store=turn.flow.store)
                 blank = taken_over(turn.flow, blank_flow(handler, opening, turn.caller, clock=self._clock))
                 fresh = await self._form(unit, turn, blank, enrolment, wrong)
                 await store.add(unit, fresh)
@@ -66,7 +66,8 @@ class MissingTraits:
     async def _form(
         self, unit: Unit, turn: Turn, flow: Flow, enrolment: Enrolment, wrong: Sequence[FieldError]
     ) -> Flow:
-        handler, method = self._opener.handler(REGISTRATION), enrolment.method
+        handler = self._opener.handler(REGISTRATION, store=flow.store)
+        method = enrolment.method
         if not isinstance(handler, CompletesTraits):
             raise TypeError("the registration flow cannot ask for traits")
         knowing = flow.remembering(method, enrolment.context)

@@ -11,6 +11,7 @@ from shopkeeper.flows.flow import SILENT, Caller, Flow, FlowType, Opening, csrf_
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
+from shopkeeper.flows.store_handlers import StoreHandlers
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
@@ -21,18 +22,18 @@ class FlowOpener:
     """Opens flows of every kind, also inside the transaction of another flow: settings after recovery, verification
     after registration. It does not ask whether the caller may open the flow; the pipeline does."""
 
-    def __init__(self, handlers: Mapping[str, FlowHandler], *, clock: Clock, keeping: KeepSignedIn) -> None:
+    def __init__(self, handlers: StoreHandlers, *, clock: Clock, keeping: KeepSignedIn) -> None:
         self._handlers = handlers
         self._clock = clock
         self._keeping = keeping
 
-    def offers(self, name: str) -> bool:
-        """Return whether there are flows of this name."""
-        return name in self._handlers
+    def offers(self, name: str, *, store: str) -> bool:
+        """Return whether a store has flows of this name."""
+        return self._handlers.offers(name, store)
 
-    def handler(self, name: str) -> FlowHandler:
-        """Return the handler of the flows of this name."""
-        return self._handlers[name]
+    def handler(self, name: str, *, store: str) -> FlowHandler:
+        """Return the handler of a store's flows of this name. Raises `FlowDisabled`."""
+        return self._handlers.of(name, store)
 
     async def open(
         self,
@@ -45,14 +46,14 @@ class FlowOpener:
         messages: Sequence[Message] = (),
         owner: Identity | None = None,
     ) -> Flow:
-        """Open a flow with its first form, and store it.
+        """Open a flow with its first form, and store it. Raises `FlowDisabled` where the caller's store has none.
 
         Args:
             fields: filled in.
             messages: stand above the form.
             owner: the account that the flow belongs to, where it was read with its credentials before.
         """
-        handler = self._handlers[name]
+        handler = self._handlers.of(name, caller.store)
         blank = blank_flow(handler, opening, caller, clock=self._clock)
         if owner is not None and isinstance(handler, OwnedFlowHandler):
             form = await handler.form_of(unit, blank, caller, owner)

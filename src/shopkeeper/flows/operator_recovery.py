@@ -22,6 +22,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.flow import OPERATOR, Flow, FlowState, FlowType
 from shopkeeper.flows.mailed import MailedSettings, Recovery
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.store_handlers import AccountsElsewhere
 from shopkeeper.identity.service import Identities
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
@@ -65,6 +66,7 @@ class OperatorRecovery:
     Args:
         methods: those that are enabled for mails, by name.
         ui_url: the page where a code is typed.
+        elsewhere: the stores whose customers have their accounts at a provider, where nothing is recovered.
         base_url: what links begin with.
         lifespans: how long a code and a link count, by method.
     """
@@ -81,6 +83,7 @@ class OperatorRecovery:
         return_addresses: ReturnAddresses,
         ui_url: str,
         base_url: str,
+        elsewhere: AccountsElsewhere,
     ) -> None:
         self._settings = settings
         self._methods = methods
@@ -90,6 +93,7 @@ class OperatorRecovery:
         self._clock = clock
         self._return = return_addresses
         self._ui_url = ui_url
+        self._elsewhere = elsewhere
         self._base_url = base_url.rstrip("/")
 
     async def code(self, unit: Unit, asked: Handing, *, type: FlowType = FlowType.BROWSER) -> Handed:  # noqa: A002
@@ -123,6 +127,7 @@ class OperatorRecovery:
         return Handed(f"{self._base_url}/self-service/recovery?{query}", flow.expires_at)
 
     def _flow(self, asked: Handing, *, method: str, type: FlowType) -> Flow:  # noqa: A002
+        self._elsewhere.require_own(asked.store)
         lifespan = asked.expires_in if asked.expires_in is not None else self._lifespans[method]
         if not timedelta() < lifespan <= LONGEST:
             raise InvalidInput("'expires_in' must be longer than 0s and at most 30d.")

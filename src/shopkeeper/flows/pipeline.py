@@ -1,8 +1,9 @@
 """The pipeline: the checks that every self-service flow shares, so that no handler and no method can forget one.
 
-    opening     allowed to open? -> return address allowed? -> form -> stored
-    fetching    exists? -> not expired? -> by the browser that opened it?
-    submitting  exists? -> not expired? -> allowed to continue? -> not forged? -> readable? -> the handler's step
+    opening     has the store such flows? -> allowed to open? -> return address allowed? -> form -> stored
+    fetching    exists? -> has the store such flows? -> not expired? -> by the browser that opened it?
+    submitting  exists? -> has the store such flows? -> not expired? -> allowed to continue? -> not forged? -> readable?
+                -> the handler's step
 
 `returning.py` continues a flow when another server sends the browser back.
 
@@ -10,7 +11,7 @@ Everything up to the step only reads; `dispatch.py` acts on the step in one tran
 rolls back, except for the form with its messages, the counted attempt, and its audit event.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -60,6 +61,7 @@ from shopkeeper.flows.outcomes import (
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.store_handlers import StoreHandlers
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
@@ -80,7 +82,7 @@ class Pipeline:
 
     def __init__(
         self,
-        handlers: Sequence[FlowHandler],
+        handlers: StoreHandlers,
         *,
         database: Database,
         dispatcher: Dispatcher,
@@ -94,7 +96,7 @@ class Pipeline:
         callback_url: str,
         locale_of: Callable[[str], str],
     ) -> None:
-        self._handlers = {handler.name: handler for handler in handlers}
+        self._handlers = handlers
         self._database = database
         self._dispatcher = dispatcher
         self._opener = opener
@@ -108,19 +110,27 @@ class Pipeline:
         self._attempts = attempts
 
     def handler(self, name: str) -> FlowHandler:
-        """Return the handler of a flow, by its name."""
-        return self._handlers[name]
+        """Return the handler of the flows of this name, for what is alike in all stores."""
+        return self._handlers.anywhere(name)
+
+    def handler_of(self, flow: Flow) -> FlowHandler:
+        """Return the handler of a flow. Raises `FlowDisabled` where its store has no such flows (any more)."""
+        return self._handlers.of(flow.kind, flow.store)
+
+    def offers(self, name: str, *, store: str) -> bool:
+        """Return whether a store has flows of this name."""
+        return self._handlers.offers(name, store)
 
     def landing(self, name: str, *, return_to: str | None = None) -> str:
         """Return where a browser goes that has nothing to do in this flow. Raises `ReturnToForbidden`."""
         wanted = self._return.check(return_to)
-        return self._return.after(self._handlers[name].settings.after, method=None, return_to=wanted)
+        return self._return.after(self.handler(name).settings.after, method=None, return_to=wanted)
 
     async def open(self, name: str, opening: Opening, caller: Caller) -> Flow:
         """Open a flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
         if opening.aal not in {None, "", *Aal}:
             raise InvalidInput("The query parameter 'aal' takes aal1 or aal2.")
-        handler, caller = self._handlers[name], caller.within(caller.store)
+        handler, caller = self._handlers.of(name, caller.store), caller.within(caller.store)
         wanted = replace(opening, return_to=self._return.check(opening.return_to))
         async with self._database.unit() as unit:
             await handler.may_open(unit, wanted, caller)
@@ -130,11 +140,11 @@ class Pipeline:
         """Return the flow as it is stored. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with
         `CsrfViolation` where another browser opened it; `Unauthenticated` for a flow of accounts without a session,
         whether there is such a flow or not."""
-        handler = self._handlers[name]
-        if isinstance(handler, OwnedFlowHandler) and caller.session is None:
+        if isinstance(self.handler(name), OwnedFlowHandler) and caller.session is None:
             raise Unauthenticated("The form belongs to a customer: sign in first.")
         async with self._database.reading() as unit:
             flow = seen_by(_owned(await self._require(unit, name, flow_id), caller), caller)
+        handler = self.handler_of(flow)
         with refusals_with(flow):
             if isinstance(handler, OwnedFlowHandler):
                 handler.may_see(flow, caller)
@@ -168,9 +178,9 @@ class Pipeline:
 
         `read` is called once it is known that the flow exists, so that nobody sends large bodies for nothing.
         """
-        handler = self._handlers[name]
         async with self._database.reading() as unit:
             flow = seen_by(await self._required_for_submit(unit, name, flow_id), caller)
+        handler = self.handler_of(flow)
         submission = with_payload(flow, await read())
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
@@ -201,9 +211,9 @@ class Pipeline:
         The anti-CSRF token of then is worth nothing after the sign-in: the cookie of the browser that sent the
         submission takes its place. Raises as `submit` does.
         """
-        handler = self._handlers[name]
         async with self._database.reading() as unit:
             flow = _owned(await self._required_for_submit(unit, name, flow_id), caller)
+            handler = self.handler_of(flow)
             with refusals_with(flow):
                 await handler.may_go_on(unit, flow, caller)
         taken = await self._paused.take(flow) if self._paused.waits(flow, caller) else None
@@ -219,7 +229,7 @@ class Pipeline:
 
     async def follow_link(self, name: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""
-        handler = self._handlers[name]
+        handler = self.handler(name)
         if not isinstance(handler, LinkHandler):
             raise NotFound
         follow: Prove = handler.follow_link
@@ -244,6 +254,7 @@ class Pipeline:
         async with refunds.refunded_when_busy():
             async with self._database.reading() as unit:
                 found = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
+                self.handler_of(found)  # by a link, too, a store has the flows that it has
                 flow = seen_by(found, caller)
                 turn = replace(self._turn(_owned(flow, caller), submission, caller, query or {}), by_link=by_link)
                 with refusals_with(flow), _spends_no_mail():

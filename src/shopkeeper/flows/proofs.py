@@ -73,7 +73,7 @@ class Proofs:
         mail to verify addresses, and shows no verification. Never call it while a transaction is open. Raises as
         `Dispatcher.dispatch` does.
         """
-        handler = self._opener.handler(ends_as(turn, proof))
+        handler = self._opener.handler(ends_as(turn, proof), store=turn.flow.store)
         silent, client = turn.flow.silent, turn.caller.client
         await self._completion.before(HookSubject(handler.name, proof.method, proof.identity_id, client, silent=silent))
         sends = not silent and isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
@@ -92,7 +92,7 @@ class Proofs:
                 if sends:
                     identity = signed_in.session.identity
                     _, shown = await self._endings.verify_later(unit, turn, identity, mailed=mailed, csrf=csrf)
-                if handler.name == RECOVERY and self._opener.offers(SETTINGS):
+                if handler.name == RECOVERY and self._opener.offers(SETTINGS, store=turn.flow.store):
                     follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
         done = await self._endings.completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
         done = self._endings.showing(done, handler, proof.method, csrf=csrf, verification=shown)

@@ -10,6 +10,7 @@ case a taken one gets the answer of a free one after the same work, and its owne
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
@@ -22,6 +23,7 @@ from shopkeeper.credentials.method import BringsTraits, MethodInput, Registratio
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
 from shopkeeper.flows.flow import REGISTRATION
+from shopkeeper.flows.store_handlers import AccountsElsewhere
 from shopkeeper.identity.address_changes import AddressChanges, addresses_of
 from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
@@ -84,6 +86,7 @@ class Registrar:
 
     Args:
         enabled: whether registration is enabled.
+        elsewhere: the stores whose customers have their accounts at a provider.
         mitigate_enumeration: whether a taken identifier is kept secret where that is possible.
         before: runs the blocking hooks.
         notices: limits the mails to owners of identifiers that somebody wants to register with.
@@ -94,6 +97,7 @@ class Registrar:
         self,
         *,
         enabled: bool,
+        elsewhere: AccountsElsewhere,
         mitigate_enumeration: bool,
         methods: Sequence[RegistrationMethod],
         database: Database,
@@ -107,6 +111,7 @@ class Registrar:
         before: BlockingHooks,
     ) -> None:
         self._enabled = enabled
+        self._elsewhere = elsewhere
         self._mitigate = mitigate_enumeration
         self.methods = {method.name: method for method in methods}
         self._database = database
@@ -124,6 +129,12 @@ class Registrar:
         """Whether accounts can be registered."""
         return self._enabled
 
+    def among(self, methods: Sequence[RegistrationMethod]) -> "Registrar":
+        """Return a registrar that offers these methods only."""
+        other = copy(self)
+        other.methods = {method.name: method for method in methods}
+        return other
+
     def may_simulate(self, *, signs_in: bool) -> bool:
         """Return whether a taken identifier gets the answer of a free one."""
         return self._mitigate and not signs_in
@@ -131,6 +142,7 @@ class Registrar:
     async def register(
         self,
         *,
+        store: str,
         schema_id: str | None,
         traits: Mapping[str, Any],
         submitted: Mapping[str, Any],
@@ -147,6 +159,7 @@ class Registrar:
         A taken identifier gives an identity that does not exist, where enumeration is mitigated. Raises
         `SubmissionRejected`, `TooManyRequests`, `FlowDisabled` or `Busy`.
         """
+        self._elsewhere.require_own(store)
         asked = MethodInput(client=client, submitted=submitted, locale=locale, wished_language=wished_language)
 
         async def create_alone(admission: Admission, pass_on: PassOn) -> Identity:

@@ -18,9 +18,9 @@ from shopkeeper.flows import store
 from shopkeeper.flows.callback_states import CallbackStates, Left
 from shopkeeper.flows.callbacks import Callbacks
 from shopkeeper.flows.flow import Caller, Flow
-from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.outcomes import FlowOutcome, LedOn, Updated, finished, refusals_with
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.store_handlers import StoreHandlers
 from shopkeeper.storage.database import Database
 from shopkeeper.ui.messages import Message, reason
 
@@ -40,7 +40,7 @@ class RepeatedCallbacks:
 
     def __init__(
         self,
-        handlers: Mapping[str, FlowHandler],
+        handlers: StoreHandlers,
         *,
         database: Database,
         callbacks: Callbacks,
@@ -91,7 +91,7 @@ class RepeatedCallbacks:
         return flow if any(crypto.same(each, flow.callback_binding) for each in bindings) else None
 
     async def _led_on(self, flow: Flow, method: str, caller: Caller) -> FlowOutcome:
-        handler, caller = self._handlers[flow.kind], caller.within(flow.store)
+        handler, caller = self._handlers.of(flow.kind, flow.store), caller.within(flow.store)
         try:
             if flow.finished_at is not None or flow.expires_at <= self._clock.now():
                 raise finished(flow)
@@ -122,7 +122,7 @@ class RepeatedCallbacks:
         return shown
 
     def _landing(self, flow: Flow, method: str) -> str:
-        after = self._handlers[flow.ended_as].settings.after
+        after = self._handlers.anywhere(flow.ended_as).settings.after
         return self._return.after(after, method=method, return_to=flow.return_to)
 
 

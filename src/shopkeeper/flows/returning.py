@@ -109,13 +109,13 @@ class Returning:
         if back.flow.expires_at <= self._clock.now():
             with suppress(FlowRefused):
                 await self._return_from(back, method, query)
-        after = self._pipeline.handler(back.flow.kind).settings.after
+        after = self._pipeline.handler_of(back.flow).settings.after
         return BackToApp(
             back.flow, with_code(self._return.after(after, method=method, return_to=back.flow.return_to), code)
         )
 
     async def _return_from(self, back: CameBack, method: str, query: Mapping[str, str]) -> FlowOutcome:
-        handler = self._pipeline.handler(back.flow.kind)
+        handler = self._pipeline.handler_of(back.flow)
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             await handler.may_go_on(unit, turn.flow, turn.caller)

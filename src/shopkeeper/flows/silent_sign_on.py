@@ -67,7 +67,8 @@ class SilentSignOn:
         """Open a flow whose form is not shown, and submit to it at once: the caller's request is the submission, so
         there is no form that another site could have forged. Raises as `Pipeline.open` and `Pipeline.submit`
         do."""
-        handler, flow = self._pipeline.handler(LOGIN), await self._pipeline.open(LOGIN, opening, caller)
+        flow = await self._pipeline.open(LOGIN, opening, caller)
+        handler = self._pipeline.handler_of(flow)
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             async with asyncio.timeout(LEAVES_WITHIN.total_seconds()):

@@ -90,7 +90,7 @@ class Context:
     operations: Operations
     operation: Operation
     principal: Principal
-    registration: CustomerRegistration | None
+    registration: CustomerRegistration
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
-from shopkeeper.commerce.stores import OWN, Stores
+from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations, RecordOrder
 from shopkeeper.graphql.documents import Documents, Operation, Prepared
@@ -268,7 +268,7 @@ class GraphQLEndpoint:
             operations=operations,
             operation=operations.within(unit),
             principal=principal,
-            registration=self._registration if store.provider == OWN else None,
+            registration=self._registration,
             pictures=self._pictures,
             locale=format_locale(request.headers.get("accept-language"), language=language, default=store.locale),
             language=language,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import strawberry
 from strawberry import UNSET
 
-from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
+from shopkeeper.errors import SessionAlreadyAvailable
 from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.cost import ListSize
@@ -137,11 +137,10 @@ class CustomerMutations:
 
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
-    if context.registration is None:
-        raise FlowDisabled("This store's customers have their accounts at its identity provider: register there.")
     entered = _entered(asked)
     identity = await context.registration(
         entered,
+        store=context.principal.store,
         password=asked.password,
         client=context.principal.client,
         locale=context.language,

@@ -39,6 +39,7 @@ class RegistrarPort(Protocol):
     async def register(
         self,
         *,
+        store: str,
         schema_id: str | None,
         traits: Mapping[str, Any],
         submitted: Mapping[str, Any],
@@ -96,6 +97,7 @@ class CustomerRegistration:
         self,
         fields: Mapping[str, str],
         *,
+        store: str,
         password: str,
         client: Client,
         locale: str,
@@ -105,6 +107,7 @@ class CustomerRegistration:
         self._refuse_lost(fields)
         try:
             identity, _ = await self._registrar.register(
+                store=store,
                 schema_id=None,
                 traits=traits_of(fields),
                 submitted={"method": "password", "password": password},

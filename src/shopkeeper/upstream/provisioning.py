@@ -1,10 +1,11 @@
 """The identity of a person for whom another issuer vouches: found by issuer and subject, made at the first sign-in.
 
 Nothing else finds an identity: an address in a token never does, because its provider may not have verified it, or may
-have given it to another person since.
+have given it to another person since. Only an account that has never verified any address keeps nobody out: see
+`ProvisioningRules.takes_over`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,10 +26,12 @@ from shopkeeper.credentials.linked_providers import (
 )
 from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.crypto import digest
-from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, Refusal, TokenInvalid
+from shopkeeper.errors import Conflict, IdentityDisabled, InvalidInput, NotFound, Refusal, TokenInvalid
 from shopkeeper.identity.builder import AddressInput, NewIdentity
+from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Identity
+from shopkeeper.identity.unique_names import UniqueNames
+from shopkeeper.identity.values import Identity, Via
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderUnavailable
 from shopkeeper.openid.merged_claims import merged_claims
@@ -57,6 +60,9 @@ class ProvisioningRules:
             issuer, means an account of this one.
         more: further claims for a new identity, such as those of userinfo.
         known: what a sign-in takes from the claims of who is known; None where it takes nothing.
+        takes_over: whether an account that was registered with an address that was never verified becomes that of who
+            has verified it at the provider. It does where a store's customers have their accounts at the provider:
+            nobody there could prove another account.
     """
 
     create: bool
@@ -65,6 +71,7 @@ class ProvisioningRules:
     issuer: str | None = None
     more: MoreClaims | None = None
     known: SocialProvider | None = None
+    takes_over: bool = False
 
 
 class Provisioning:
@@ -177,18 +184,46 @@ class Provisioning:
             async with self._database.unit() as unit:
                 return await self._identities.create(unit, new, actor="provider", client_ip=client.ip)
         except Conflict as taken:
-            return await self._made_meanwhile(external, taken)
+            identity = await self._made_meanwhile(external)
+            if identity is None and rules.takes_over:
+                identity = await self._taken_over(new, client)
+            if identity is None:
+                raise SubjectUnknown(_ADDRESS_TAKEN) from taken
+            return identity
         except InvalidInput as missing:
             log.warning("provider.claims_make_no_identity", provider=external.provider)
             raise SubjectUnknown(_TOO_LITTLE) from missing
 
-    async def _made_meanwhile(self, external: External, taken: Conflict) -> Identity:
-        """Return the identity that another request has made at the same time."""
+    async def _made_meanwhile(self, external: External) -> Identity | None:
+        """Return the identity that another request has made at the same time, None where it was not this one."""
         async with self._database.reading() as unit:
-            identity = await self.find(unit, external)
-        if identity is None:
-            raise SubjectUnknown(_ADDRESS_TAKEN) from taken
-        return identity
+            return await self.find(unit, external)
+
+    async def _taken_over(self, new: NewIdentity, client: Client) -> Identity | None:
+        """Return the account that was registered with an address of a new identity, as who has verified the address at
+        the provider has it: with the provider's traits, and without the ways to sign in and the sessions of before.
+        None where there is no such account, or any address of it was verified before."""
+        verified = [(address.via, address.value) for address in new.verifiable_addresses if address.verified]
+        if not verified:
+            return None
+        links = {credential.type: credential for credential in new.credentials}
+        try:
+            async with self._database.unit() as unit:
+                found = await self._identities.find_owner(unit, UniqueNames.of(addresses=verified))
+                owner = await self._identities.lock(unit, found.id) if found is not None else None
+                if owner is None or not (owner.active and _never_verified(owner, verified)):
+                    return None
+                owner = await self._identities.apply_proof(
+                    unit, owner, verified=verified, takes_over=True, actor="provider", client_ip=client.ip
+                )
+                owner = await self._identities.change_traits(
+                    unit, owner, new.traits, actor="provider", client_ip=client.ip
+                )
+                return await self._identities.change_locked_credentials(
+                    unit, owner, links, actor="provider", client_ip=client.ip
+                )
+        except (Conflict, InvalidInput, NotFound):
+            return None  # another of its names is yet another account's, or the account has gone
 
     async def _mapped(self, external: External, token: str | None, rules: ProvisioningRules) -> NewIdentity:
         authenticated = _authenticated(external, await self._more(external, token, rules))
@@ -234,6 +269,10 @@ def _authenticated(external: External, more: Mapping[str, Any]) -> Authenticated
     # What the token says was verified for us; userinfo adds to it.
     claims = merged_claims(external.claims, more)
     return Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
+def _never_verified(owner: Identity, addresses: Collection[tuple[Via, str]]) -> bool:
+    """Return whether an account has one of these addresses, and no address of it was ever verified."""
+    wanted = {(via, normalise_identifier(value)) for via, value in addresses}
+    return owner.unverified and any((each.via, each.value) in wanted for each in owner.verifiable_addresses)
 
 
 _TOO_LITTLE: Final = (
