@@ -98,7 +98,7 @@ async def test_row_029_a_disabled_identity_is_refused_whatever_its_provider_says
 async def test_row_083_an_address_never_finds_an_account(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
     scene = await open_shop()
     app = await scene.native()
-    await sign_up(app, ADA)
+    await sign_up(await scene.native(connector=ELSEWHERE), ADA)
     (refused,) = (await ask(app, signed(openid_provider), WHO))["errors"]
     assert refused["extensions"]["code"] == "FORBIDDEN"
     assert "already" in refused["message"]

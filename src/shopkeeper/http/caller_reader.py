@@ -10,7 +10,7 @@ from starlette.responses import Response
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_csrf_token
-from shopkeeper.errors import Refusal
+from shopkeeper.errors import Refusal, StoreUnknown
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
@@ -126,6 +126,13 @@ class CallerReader:
     def language_of(self, request: Request) -> str:
         """Return the language of what the sender of a request reads."""
         return self._authenticator.language_of(request)
+
+    def store_of(self, request: Request) -> str | None:
+        """Return the id of the store of a request; None where it names one that there is not."""
+        try:
+            return self._authenticator.store_of(request).id
+        except StoreUnknown:
+            return None
 
     def language_cookie(self, request: Request) -> str | None:
         """Return the cookie that remembers the language that a request chooses; None where it chooses none."""

@@ -40,7 +40,8 @@ class Store(Section):
         description="Names the tenant header may carry; tenants share nothing, and the first is for requests without",
     )
     provider: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        default="own", description="Where its customers sign in: `own`, or the id of one of the `providers`"
+        default="own",
+        description="Where its customers sign in, and nowhere else: `own`, or the id of one of the `providers`",
     )
     engine: Literal["embedded"] = Field(default="embedded", description="Where its carts and orders live")
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(

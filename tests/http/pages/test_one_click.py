@@ -47,6 +47,7 @@ def pages_of(shop: Visited) -> OneClickPages:
                 database=infrastructure.database, sessions=accounts.sessions, identities=accounts.identities, home="/"
             ),
             form_targets=(),
+            offers=lambda kind, store: True,
         )
     )
 

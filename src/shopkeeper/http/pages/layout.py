@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from shopkeeper import crypto
 from shopkeeper.errors import Refusal, Wording
-from shopkeeper.flows.flow import Caller
+from shopkeeper.flows.flow import LOGIN, RECOVERY, REGISTRATION, Caller
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.templates import PageTemplates
@@ -50,6 +50,7 @@ class PageLayout:
     Args:
         languages: offers the languages, and keeps the one that a customer chooses.
         form_targets: addresses that the response to a form may redirect to: where browsers may return to.
+        offers: whether a store has flows of a name, so that pages lead to no others.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class PageLayout:
         place: Place,
         languages: LanguageChoice,
         form_targets: Iterable[str],
+        offers: Callable[[str, str], bool],
     ) -> None:
         self._templates = templates
         self._callers = callers
         self._sessions = sessions
         self._place = place
         self._languages = languages
+        self._offers = offers
         self._own = f"'self' {_origin(place.base_url)}"
         targets = ["'self'", _origin(place.base_url), *(_origin(url) for url in form_targets)]
         self._forms = " ".join(dict.fromkeys(targets))
@@ -97,7 +100,13 @@ class PageLayout:
     ) -> Response:
         """Render a page. Allow inline styles only where foreign HTML is shown in a frame without scripts."""
         language = caller.locale if caller is not None else self._callers.language_of(request)
-        whole = {**self._signed_in(caller), "languages": self._languages.links(request), **context}
+        store = caller.store if caller is not None else self._callers.store_of(request)
+        whole = {
+            **self._offered(store),
+            **self._signed_in(caller),
+            "languages": self._languages.links(request),
+            **context,
+        }
         answer = Response(
             self._templates.render(name, whole, language=language), status, media_type="text/html; charset=utf-8"
         )
@@ -138,6 +147,12 @@ class PageLayout:
         if cookie:
             answer.headers.append("Set-Cookie", cookie)
         return answer
+
+    def _offered(self, store: str | None) -> dict[str, Any]:
+        """Return which flows the pages of a store lead to. Whether there is recovery at all, the templates know."""
+        missing = [kind for kind in (LOGIN, REGISTRATION, RECOVERY) if store and not self._offers(kind, store)]
+        recovery = {"recovery": False} if RECOVERY in missing else {}
+        return {"signs_in": LOGIN not in missing, "registers": REGISTRATION not in missing, **recovery}
 
     def _signed_in(self, caller: Caller | None) -> dict[str, Any]:
         session, csrf_token = (caller.session, masked(caller.csrf)) if caller else (None, "")

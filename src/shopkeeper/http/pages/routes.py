@@ -113,6 +113,7 @@ class PageRoutes:
             place=place,
             languages=languages,
             form_targets=tuple(settings.form_targets),
+            offers=lambda kind, store: pipeline.offers(kind, store=store),
         )
         self.one_click = OneClickPages(layout)
         self.leaving = LeavingPage(layout)
