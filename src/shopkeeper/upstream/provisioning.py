@@ -269,6 +269,8 @@ def _authenticated(external: External, more: Mapping[str, Any]) -> Authenticated
     # What the token says was verified for us; userinfo adds to it.
     claims = merged_claims(external.claims, more)
     return Authenticated(claims, external.subject, external.issuer, raw_claims=claims)
+
+
 def _never_verified(owner: Identity, addresses: Collection[tuple[Via, str]]) -> bool:
     """Return whether an account has one of these addresses, and no address of it was ever verified."""
     wanted = {(via, normalise_identifier(value)) for via, value in addresses}
