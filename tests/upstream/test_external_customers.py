@@ -275,7 +275,7 @@ async def test_who_was_refused_a_moment_ago_costs_one_query(
     scene = await open_shop(cache="5m")
     app, clock = await scene.native(), scene.clock
     if cause == "address taken":
-        await sign_up(app, ADA)
+        await sign_up(await scene.native(connector=ELSEWHERE), ADA)
     token = signed(openid_provider, **({} if cause == "address taken" else {"email": None}))
     first = await ask(app, token, WHO)
     for _ in range(3):
