@@ -140,6 +140,28 @@ class TestFloods:
         assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
         assert idp.asked(broken) == 3
 
+    @pytest.mark.parametrize("broken", ["/jwks", WELL_KNOWN])
+    @pytest.mark.parametrize("status", ["503 Service Unavailable", "500 Internal Server Error"])
+    async def test_the_pause_after_a_failure_grows_and_is_told(
+        self, idp: ScriptedProvider, client: OpenIDClient, broken: str, status: str
+    ) -> None:
+        answer = idp.server.answers[broken]
+        idp.answer(broken, b"", status=status)
+
+        async def told() -> int | None:
+            with pytest.raises(ProviderUnavailable) as refused:
+                await client.verify_id_token(signed(idp.claims()), nonce=NONCE)
+            return refused.value.retry_after
+
+        for readings, pause in enumerate((1, 2, 4, 8, 10, 10, 10), start=1):
+            assert (await told(), await told()) == (pause, pause)
+            idp.clock.advance(seconds=pause - 0.5)
+            assert await told() == 1
+            assert idp.asked(broken) == readings
+            idp.clock.advance(seconds=0.5)
+        idp.answer(broken, answer)
+        assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
+
     async def test_a_flood_does_not_stop_the_sign_ins_of_a_rotated_key(
         self, idp: ScriptedProvider, client: OpenIDClient
     ) -> None:

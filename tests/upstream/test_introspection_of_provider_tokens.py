@@ -113,6 +113,21 @@ async def test_an_opaque_one_is_asked_about_and_an_outage_is_a_503(
     assert await ask(shop, late) == 503
 
 
+@pytest.mark.parametrize(("status", "pause"), [(503, 1), (500, 1), (404, 10)])
+async def test_after_one_failure_it_says_when_to_ask_again_and_knows_then(
+    shop: Scene, openid_provider: OpenIDProvider, status: int, pause: int
+) -> None:
+    token = openid_provider.access_token("ada@example.org", resource=API)
+    app, headers = await shop.native(), {"authorization": f"Bearer {KEYS['engine']}"}
+    openid_provider.faults(jwks={"status": status, "body": "{}"})
+    for _ in range(2):
+        answer = await app.post("/oauth2/introspect", data={"token": token}, headers=headers)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, str(pause))
+    openid_provider.faults()
+    shop.clock.advance(seconds=pause)
+    assert (await ask(shop, token))["active"] is True
+
+
 async def test_a_token_without_an_audience_is_for_no_caller_of_certain_audiences(
     shop: Scene, openid_provider: OpenIDProvider
 ) -> None:

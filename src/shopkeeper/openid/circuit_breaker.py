@@ -3,13 +3,14 @@
 Without them every sign-in would wait for its own deadline, and hold its connection meanwhile.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
 from shopkeeper.clock import Clock
-from shopkeeper.openid.errors import ProviderUnavailable
+from shopkeeper.openid.errors import CIRCUIT_OPEN, ProviderUnavailable
 
 FAILURES: Final = 5
 """Failures one after the other until the breaker opens. A single slow answer opens nothing."""
@@ -73,7 +74,7 @@ class CircuitBreaker:
         left = self._open_until - self._clock.now()
         # A clock that was set back must not keep a breaker open for longer than a pause can be.
         if self._probing or timedelta(0) < left <= PAUSE:
-            raise ProviderUnavailable(cause="circuit_open", retry_after=max(1, round(left.total_seconds())))
+            raise ProviderUnavailable(cause=CIRCUIT_OPEN, retry_after=max(1, math.ceil(left.total_seconds())))
         self._probing = True
         return True
 

@@ -16,18 +16,26 @@ repeats a token, a code, a secret, or what a provider answered, but for the issu
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from shopkeeper.errors import UpstreamFailed
 
+CIRCUIT_OPEN: Final = "circuit_open"
+"""The cause where nothing was sent, because the provider did not answer a moment ago."""
+
 
 class ProviderError(UpstreamFailed):
-    """Something is wrong at an identity provider, or between us and it. Only its subclasses are raised."""
+    """Something is wrong at an identity provider, or between us and it. Only its subclasses are raised.
+
+    `retry_after` is in seconds, and None where it is unknown.
+    """
 
     code = "provider_failed"
     at_fault: ClassVar[bool] = True
     """Whether it is for the operator to look at; False where a person has typed something wrong."""
     message = "The sign-in with this provider did not work. Try again, or choose another way."
+
+    retry_after: int | None = None
 
     def __init__(self, detail: str | None = None, *, cause: str = "failed") -> None:
         super().__init__(detail)
@@ -35,10 +43,7 @@ class ProviderError(UpstreamFailed):
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider does not answer, answers too slowly, or did so a moment ago and is left alone since.
-
-    `retry_after` is in seconds, and None where it is unknown.
-    """
+    """The provider does not answer, answers too slowly, or did so a moment ago and is left alone since."""
 
     code = "provider_unavailable"
     message = "The sign-in with this provider is not available at the moment. Try again later, or choose another way."

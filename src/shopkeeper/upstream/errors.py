@@ -25,8 +25,7 @@ class IdentityProviderUnavailable(ProviderUnavailable):
     @classmethod
     def because(cls, failed: ProviderError) -> "IdentityProviderUnavailable":
         """Return this refusal for what went wrong; its cause stays for the log."""
-        retry_after = failed.retry_after if isinstance(failed, ProviderUnavailable) else None
-        return cls(failed.detail, cause=failed.cause, retry_after=retry_after or 1)
+        return cls(failed.detail, cause=failed.cause, retry_after=failed.retry_after or 1)
 
 
 class SessionServerUnavailable(ProviderUnavailable):
@@ -40,8 +39,7 @@ class SessionServerUnavailable(ProviderUnavailable):
     @classmethod
     def because(cls, failed: ProviderError) -> "SessionServerUnavailable":
         """Return this refusal for what went wrong."""
-        retry_after = failed.retry_after if isinstance(failed, ProviderUnavailable) else None
-        return cls(failed.detail, cause=failed.cause, retry_after=retry_after or 1)
+        return cls(failed.detail, cause=failed.cause, retry_after=failed.retry_after or 1)
 
 
 class SubjectUnknown(Forbidden):
