@@ -1,5 +1,6 @@
 """The server that the examples of the documentation run against, started by the real command as the pages say."""
 
+import base64
 import json
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,38 @@ SERVICES = Path(__file__).resolve().parents[2] / "docs" / "howto" / "tokens-for-
 """The configuration of the pages about services; it changes nothing for the others."""
 STOCK_KEY = "t5Yh8Kq1Xn4Mv7Wz2Lr6Pd9Cb3Fj0SgXy"
 """Of a service that asks about its tokens, in the tests of the middleware."""
+ORDERS_KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "kid": "orders-1",
+    "alg": "ES256",
+    "use": "sig",
+    "x": "WVIOZPvnczbbXzPD-0JCg1y4JjVwq95arOfiCG8i8eE",
+    "y": "lHWOkuxG3QqnbKb6iEgMmESDItqut-5qtwiBmbrWObM",
+    "d": "2jnTOsENjLBSuryDR-JYJ3Mb3SVDPpmAakfaqd8inbk",
+}
+"""Signs the tokens of docs/howto/sessions-as-jwt.md."""
+ORDERS_MAPPER = """
+local session = std.extVar('session');
+{ claims: { email: session.identity.traits.email, aal: session.authenticator_assurance_level } }
+"""
+
+
+def _inline(text: str) -> str:
+    return f"base64://{base64.b64encode(text.encode()).decode()}"
+
+
 ENVIRON = {
+    # docs/howto/sessions-as-jwt.md
+    "SESSION_WHOAMI_TOKENIZER_TEMPLATES": json.dumps(
+        {
+            "orders": {
+                "ttl": "5m",
+                "jwks_url": _inline(json.dumps({"keys": [ORDERS_KEY]})),
+                "claims_mapper_url": _inline(ORDERS_MAPPER),
+            }
+        }
+    ),
     "TOKEN_REFRESH_ENABLED": "true",
     # docs/howto/commercetools-introspection.md
     "INTROSPECTION_CALLERS": json.dumps(

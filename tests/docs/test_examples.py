@@ -59,6 +59,7 @@ NOT_RUN: list[str] = [
     "docs/howto/provider-sign-out.md: for the pages of your shop",
     "docs/howto/sessions-as-jwt.md: a part of the configuration",
     "docs/howto/sessions-as-jwt.md: it needs the configuration above",
+    "docs/howto/sessions-as-jwt.md: it writes keys into the folder",
     "docs/howto/signing-keys.md: keys and times differ",
     "docs/howto/signing-keys.md: it needs your configuration",
     "docs/howto/signing-keys.md: it needs your configuration",

@@ -42,7 +42,7 @@ def ask(backend: str, **headers: str) -> httpx2.Response:
 
 def sentence(answer: httpx2.Response) -> Any:
     told = answer.json()
-    return told.get("detail", told.get("message"))
+    return told.get("detail", told)["message"]
 
 
 def whoami(shop: Commerce, token: str) -> Any:
