@@ -98,6 +98,11 @@ class TestCache:
         assert ran.exit_code == 0, ran.output
         assert PASSWORD not in ran.output
 
+    def test_doctor_asks_for_no_migrations_of_a_database_in_memory(self, shopkeeper: Run) -> None:
+        ran = shopkeeper("doctor", "--dev", DSN="memory")
+        assert "migration" not in ran.output
+        assert ran.exit_code == 0, ran.output
+
     def test_doctor_says_nothing_of_one_that_answers(self, shopkeeper: Run, sqlite_dsn: str, valkey_url: str) -> None:
         assert "cache.url" not in shopkeeper("doctor", DSN=sqlite_dsn, CACHE_URL=valkey_url).output
 

@@ -136,6 +136,48 @@ def test_one_port_for_both_apis_is_an_error(write: Write, public: str, admin: st
     assert "4533" in error.sentence
 
 
+OWN_ADDRESSES = ("https://ACCOUNT.example.org", "https://account.example.org:443/", "https://admin.example.org/")
+
+
+@pytest.mark.parametrize("dev", [False, True])
+@pytest.mark.parametrize("address", OWN_ADDRESSES)
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [
+        ("{{id: k, kind: kratos, public_url: '{}'}}", "providers[0].public_url"),
+        ("{{id: o, kind: oidc, audiences: [a], issuer: '{}'}}", "providers[0].issuer"),
+    ],
+)
+def test_a_provider_that_is_this_server_itself_is_an_error(
+    write: Write, provider: str, path: str, address: str, dev: bool
+) -> None:
+    over = write(f"providers: [{provider.format(address)}]", name="over.yml")
+    assert [one.path for one in found(write(SOUND), over, dev=dev) if one.level == "error"] == [path]
+
+
+def test_all_names_of_this_machine_are_one_address(write: Write) -> None:
+    text = "providers: [{id: k, kind: kratos, public_url: 'http://localhost:4433/'}]"
+    assert [one.path for one in found(write(text), dev=True) if one.level == "error"] == ["providers[0].public_url"]
+    for other in ("http://localhost:4533/", "http://localhost:4433/accounts"):
+        text = f"providers: [{{id: k, kind: kratos, public_url: '{other}'}}]"
+        assert not [one for one in found(write(text), dev=True) if one.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("grants", "paths"),
+    [
+        ("refresh_token", ["tokens.clients[0].grants"]),
+        ("client_credentials, refresh_token", ["tokens.clients[0].grants"]),
+        ("token_exchange, refresh_token", []),
+        ("client_credentials", []),
+    ],
+)
+def test_a_client_that_never_gets_its_refresh_token_is_told(write: Write, grants: str, paths: list[str]) -> None:
+    client = f"{{id: a, audiences: [x], grants: [{grants}], secrets: [b6a1c2e04d71f3b59e8d7c6f1a2b3c4d5e6f7081]}}"
+    told = found(write(SOUND), write(f"tokens: {{clients: [{client}]}}", name="over.yml"))
+    assert [(one.level, one.path) for one in told] == [("warning", path) for path in paths]
+
+
 def test_one_port_on_two_addresses_is_no_fault(write: Write) -> None:
     doors = "serve: {public: {port: 4533, host: 10.0.0.7}, admin: {port: 4533, host: 127.0.0.1}}"
     assert found(write(SOUND), write(doors, name="over.yml")) == []

@@ -10,7 +10,10 @@ from pydantic import SecretStr
 
 from shopkeeper.client import names_this_machine
 from shopkeeper.notify.smtp_uri import passed_over
-from shopkeeper.settings.identity_provider_findings import IDENTITY_PROVIDER_CHECKS
+from shopkeeper.settings.identity_provider_findings import (
+    IDENTITY_PROVIDER_CHECKS,
+    IDENTITY_PROVIDER_CHECKS_EVEN_IN_DEVELOPMENT,
+)
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
 from shopkeeper.settings.openid_findings import OPENID_CHECKS
@@ -144,6 +147,18 @@ def _printed_client_secret(settings: Settings) -> Iterator[Finding]:
             path = f"tokens.clients[{index}].secrets"
             sentence = f"{path} looks like one from a manual, which everybody knows; make one with `{_RANDOM} 32`."
             yield Finding("error", path, sentence)
+
+
+def _refresh_without_a_first_token(settings: Settings) -> Iterator[Finding]:
+    """Report clients that may use a refresh token and never get one: only token exchange gives them."""
+    for index, client in enumerate(settings.tokens.clients):
+        if "refresh_token" in client.grants and "token_exchange" not in client.grants:
+            path = f"tokens.clients[{index}].grants"
+            sentence = (
+                f"{path} ({client.id}) has refresh_token without token_exchange, which alone gives refresh tokens, so"
+                " that the client never gets one; add token_exchange, or leave refresh_token out."
+            )
+            yield Finding("warning", path, sentence)
 
 
 def _printed_caller(settings: Settings) -> Iterator[Finding]:
@@ -307,6 +322,7 @@ CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (
     _unknown_hosts,
     _one_port_for_both,
     _ciphers_of_another_length,
+    *IDENTITY_PROVIDER_CHECKS_EVEN_IN_DEVELOPMENT,
 )
 CHECKS: Final[Iterable[Check]] = (
     _missing_secrets,
@@ -314,6 +330,7 @@ CHECKS: Final[Iterable[Check]] = (
     _admin_without_key,
     _printed_admin_key,
     _printed_client_secret,
+    _refresh_without_a_first_token,
     _printed_caller,
     _flows_without_their_method,
     _impersonation_without_a_key,

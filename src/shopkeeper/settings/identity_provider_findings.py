@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from shopkeeper.client import names_this_machine
+from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import OidcProvider
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
@@ -50,6 +51,28 @@ def _passwords_elsewhere(settings: Settings) -> Iterator[Finding]:
             yield Finding("warning", f"{path}.password_grant.enabled", sentence)
 
 
+def _this_server(settings: Settings) -> Iterator[Finding]:
+    """Report providers that are this server itself: it would ask itself, without end."""
+    own = {_place(settings.serve.public.base_url), _place(settings.serve.admin.base_url)}
+    for index, provider in enumerate(settings.providers):
+        if provider.address is not None and _place(provider.address) in own:
+            name = "public_url" if isinstance(provider, KratosProvider) else "issuer"
+            path = f"providers[{index}].{name}"
+            sentence = (
+                f"{path} ({provider.id}) is the address of this server itself; write the other server's, or leave the"
+                " provider out: stores without one have their customers here."
+            )
+            yield Finding("error", path, sentence)
+
+
+def _place(address: str) -> tuple[str, int | None, str]:
+    """Return what tells servers apart: all names of this machine are one."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").lower()
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return "localhost" if names_this_machine(host) else host, port, parts.path.rstrip("/")
+
+
 def _of_kind_oidc(settings: Settings) -> Iterator[tuple[str, OidcProvider]]:
     for index, provider in enumerate(settings.providers):
         if isinstance(provider, OidcProvider):
@@ -61,3 +84,4 @@ IDENTITY_PROVIDER_CHECKS: Final[Sequence[Callable[[Settings], Iterator[Finding]]
     _unknown_audience,
     _passwords_elsewhere,
 )
+IDENTITY_PROVIDER_CHECKS_EVEN_IN_DEVELOPMENT: Final[Sequence[Callable[[Settings], Iterator[Finding]]]] = (_this_server,)
