@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from shopkeeper.app.session_servers import PASSED_ON
 from shopkeeper.clock import StoppedClock
@@ -126,6 +126,42 @@ async def test_a_token_of_ours_is_not_sent_there(scene: InFront) -> None:
     token = (await sign_up(kettle, new_address()))["session_token"]
     answer = await app.get("/sessions", headers={"x-session-token": token})
     assert answer.status_code == 401
+
+
+async def test_row_032_nothing_of_ours_is_sent_there(scene: InFront) -> None:
+    """No token but those of the server's form, in no header, and not as the session to end."""
+    app, kettle = await scene.shop.native(), await scene.shop.native(**KETTLE)
+    visit = (await kettle.post("/signin", json={})).json()["authorization"]
+    own = (await sign_up(kettle, new_address()))["session_token"]
+    theirs = (await sign_up(app, new_address()))["session_token"]
+    behind, sent = scene.faults.app, list[str]()
+
+    async def recording(request: Scope, receive: Receive, send: Send) -> None:
+        sent.extend(value.decode() for _, value in request["headers"])
+
+        async def received() -> Message:
+            message = await receive()
+            sent.append(message.get("body", b"").decode())
+            return message
+
+        await behind(request, received, send)
+
+    scene.faults.app = recording
+    secret = [
+        visit,
+        own,
+        "shk_rt_" + "a" * 43,
+        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Nob3AudGVzdCJ9.c2ln",
+        "x" * 43,
+    ]
+    for token in secret:
+        for headers in ({"x-session-token": token}, {"authorization": f"Bearer {token}"}):
+            for path in ("/sessions", "/sessions/whoami", "/self-service/login/api"):
+                await app.get(path, headers=headers)
+        await app.request("DELETE", "/self-service/logout/api", json={"session_token": token})
+    assert not [token for token in secret if any(token in each for each in sent)]
+    assert (await app.get("/sessions", headers={"x-session-token": theirs})).status_code == 200
+    assert any(theirs in each for each in sent)
 
 
 async def test_an_outage_is_said(scene: InFront, run: Run, tmp_path: Path, clock: StoppedClock) -> None:

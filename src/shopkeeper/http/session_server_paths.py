@@ -18,6 +18,7 @@ from shopkeeper.errors import (
     BrowserLocationChangeRequired,
     CsrfViolation,
     FlowDisabled,
+    Forbidden,
     MalformedBody,
     MethodNotAllowed,
     Refusal,
@@ -219,6 +220,12 @@ class SessionServerPaths:
         path = request.scope["path"]
         if request.method == "HEAD" and path.startswith(_FLOWS):
             return empty_response(200)  # what looks ahead spends no link
+        if (
+            path == _LOGOUT_BY_TOKEN
+            and (token := _token_in(body)) is not None
+            and not server.sessions.recognises(token)
+        ):
+            raise Forbidden("There is no session with this token.")
         sender = self._authenticator.sender_of(request, self._form_origins)
         credentials = await self._credentials(request, server)
         if (
@@ -250,9 +257,11 @@ class SessionServerPaths:
         return translated(response, addresses=server.addresses, cookies=server.cookies, kind=_kind(path))
 
     async def _credentials(self, request: Request, server: ProxiedServer) -> ServerCredentials:
-        """Return what the session server gets. The token of a session of ours is not sent."""
+        """Return what the session server gets: tokens of its own form, and none of a session of ours, which may have the
+        same form. Visits, access and refresh tokens, and what other servers have issued are sent nowhere."""
         found = credentials_in(request, self._authenticator.cookies_of(request), server.cookies)
-        foreign = {name: token for name, token in found.tokens.items() if await self._own_session(token) is None}
+        tokens = {name: token for name, token in found.tokens.items() if server.sessions.recognises(token)}
+        foreign = {name: token for name, token in tokens.items() if await self._own_session(token) is None}
         return ServerCredentials(foreign, found.cookies)
 
 
