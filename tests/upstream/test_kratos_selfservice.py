@@ -18,6 +18,7 @@ from tests.upstream.kratos_scene import IDP, InFront, in_front
 
 JSON = {"accept": "application/json"}
 KETTLE = {"connector": "kettle"}
+JWT = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Nob3AudGVzdCJ9.c2ln"
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ async def test_row_032_nothing_of_ours_is_sent_there(scene: InFront) -> None:
         visit,
         own,
         "shk_rt_" + "a" * 43,
-        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL3Nob3AudGVzdCJ9.c2ln",
+        JWT,
         "x" * 43,
     ]
     for token in secret:

@@ -257,8 +257,8 @@ class SessionServerPaths:
         return translated(response, addresses=server.addresses, cookies=server.cookies, kind=_kind(path))
 
     async def _credentials(self, request: Request, server: ProxiedServer) -> ServerCredentials:
-        """Return what the session server gets: tokens of its own form, and none of a session of ours, which may have the
-        same form. Visits, access and refresh tokens, and what other servers have issued are sent nowhere."""
+        """Return what the session server gets: tokens of its own form, and none of a session of ours, which may have
+        the same form. Visits, access and refresh tokens, and what other servers have issued are sent nowhere."""
         found = credentials_in(request, self._authenticator.cookies_of(request), server.cookies)
         tokens = {name: token for name, token in found.tokens.items() if server.sessions.recognises(token)}
         foreign = {name: token for name, token in tokens.items() if await self._own_session(token) is None}
