@@ -129,3 +129,21 @@ class TestAnOpenIDProvider:
         provider.revoke(token)
         with pytest.raises(TokenInvalid):
             await user(asking, token)
+
+    async def test_of_all_its_kinds_of_tokens_only_a_person_s_access_token_is_a_user(
+        self, provider: OpenIDProvider, make: Make
+    ) -> None:
+        """Regression: a refresh token, and an application's own, were users."""
+        url = f"{provider.issuer}/token/introspection"
+        asking = make(Introspect(url=url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
+        tokens = provider.one_of_each_kind("ada@example.org")
+        assert {"AccessToken", "AuthorizationCode", "ClientCredentials", "RefreshToken"} <= tokens.keys()
+        assert [name for name, token in tokens.items() if await is_user(asking, token)] == ["AccessToken"]
+
+
+async def is_user(authenticator: Authenticator, token: str) -> bool:
+    try:
+        await user(authenticator, token)
+    except TokenInvalid:
+        return False
+    return True
