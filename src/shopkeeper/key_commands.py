@@ -14,8 +14,8 @@ from shopkeeper.clock import SystemClock
 from shopkeeper.settings import Settings, load
 from shopkeeper.tally import Tally
 from shopkeeper.terminal import Dev, Files, look, migrated, out, ready, require_secrets
+from shopkeeper.tokens.key_rotation import FRESH, KeyRotation, Rotation
 from shopkeeper.tokens.key_schedule import Turn
-from shopkeeper.tokens.signing_keys import FRESH, Rotation, SigningKeys
 
 keys = typer.Typer(help="The keys that sign tokens: list them, or let another one sign.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ class Algorithm(Enum):
 def list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """List the keys that are published: those before, the one that signs, and those that will."""
     settings = look(config, dev=dev)
-    turns = ready(lambda: asyncio.run(_with_keys(settings, SigningKeys.list_turns)))
+    turns = ready(lambda: asyncio.run(_with_keys(settings, KeyRotation.list_turns)))
     if not turns:
         out.print("There is no key yet: the first one is made when a token is signed.")
     for turn in turns:
@@ -72,12 +72,8 @@ def rotate_command(
     settings = ready(lambda: load(config, os.environ, dev=dev, demo=False))
     name = algorithm.value if algorithm is not None else None
 
-    async def rotate(signing_keys: SigningKeys) -> Rotation:
-        return await (
-            signing_keys.withdraw(name, actor=ACTOR)
-            if withdraw
-            else signing_keys.rotate(name, at_once=now, actor=ACTOR)
-        )
+    async def rotate(own: KeyRotation) -> Rotation:
+        return await (own.withdraw(name, actor=ACTOR) if withdraw else own.rotate(name, at_once=now, actor=ACTOR))
 
     rotation = ready(lambda: asyncio.run(_with_keys(settings, rotate)))
     _print_rotation(rotation, SystemClock().now(), withdrawn=withdraw)
@@ -107,9 +103,9 @@ def _waits(turns: Sequence[Turn]) -> bool:
     return all(turn.key.signs_from is None for turn in turns if turn.state == "next")
 
 
-async def _with_keys(settings: Settings, use: Callable[[SigningKeys], Awaitable[T]]) -> T:
+async def _with_keys(settings: Settings, use: Callable[[KeyRotation], Awaitable[T]]) -> T:
     require_secrets(settings)
     async with migrated(settings) as database:
         clock = SystemClock()
         audit = build_audit(settings, clock, Tally())
-        return await use(build_signing_keys(settings, database, clock, audit=audit))
+        return await use(build_signing_keys(settings, database, clock, audit=audit).rotation)

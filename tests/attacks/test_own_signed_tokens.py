@@ -10,18 +10,18 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.crypto import KeyRing, new_id, new_token
+from shopkeeper.crypto import new_id, new_token
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.jose.keys import PrivateKey
 from shopkeeper.oauth.client_assertions import ASSERTION_TYPE
 from shopkeeper.oauth.errors import InvalidClient
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens.access_tokens import AccessTokens
-from shopkeeper.tokens.signing_keys import PURPOSE, SigningKeys
 from tests.attacks.test_tokens import MONSTERS, respelled
 from tests.jose.crafted import hashed, part, signed
 from tests.oauth.conftest import IP, ISSUER, KEY, authentication_of
 from tests.services.databases import sqlalchemy_url
+from tests.tokens.process_keys import ProcessKeys
 
 STRANGER = PrivateKey.generate()
 HMACS = ("HS256", "HS384", "HS512")
@@ -42,7 +42,7 @@ class Door:
 
 
 async def access_tokens(database: Database, clock: StoppedClock) -> Door:
-    keys = SigningKeys(database, sealing=KeyRing(["a secret of the shop"], purpose=PURPOSE), clock=clock)
+    keys = ProcessKeys(database, ["a secret of the shop"], clock)
     tokens = AccessTokens(keys, issuer=ISSUER, clock=clock, lifespan=timedelta(minutes=10))
 
     def claims() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 from shopkeeper.clock import Clock
-from shopkeeper.crypto import KeyRing
 from shopkeeper.oauth.access_token_source import AccessTokenSource
 from shopkeeper.oauth.client_credentials import ClientCredentialsGrant
 from shopkeeper.oauth.client_sessions import ClientSessions
@@ -26,10 +25,11 @@ from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens
-from shopkeeper.tokens.signing_keys import PURPOSE, SigningKeys
+from shopkeeper.tokens.signing_keys import SigningKeys
 from tests.oauth.conftest import ISSUER, NEW, OLD, authentication_of, basic
 from tests.sessions.conftest import AUDIT_KEY, CLIENT, Process, process
 from tests.sessions.conftest import SECRETS as SECRET_TEXTS
+from tests.tokens.process_keys import ProcessKeys
 
 LIFESPAN = timedelta(minutes=10)
 FAMILY = timedelta(days=30)
@@ -43,9 +43,9 @@ CLIENTS = {
 SECRETS = {"orders": OLD, "search": "s" + NEW}
 
 
-def signing_keys(database: Database, clock: Clock, **options: Any) -> SigningKeys:
+def signing_keys(database: Database, clock: Clock, **options: Any) -> ProcessKeys:
     """Return the keys of one process: those in the database."""
-    return SigningKeys(database, sealing=KeyRing(SECRET_TEXTS, purpose=PURPOSE), clock=clock, **options)
+    return ProcessKeys(database, SECRET_TEXTS, clock, **options)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.crypto import KeyRing, new_id
+from shopkeeper.crypto import new_id
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.jose.sign import sign
 from shopkeeper.storage.database import Database
 from shopkeeper.tokens.access_tokens import MOST_LINEAGE, MOST_STORES, TYPE, AccessTokens
-from shopkeeper.tokens.signing_keys import PURPOSE, SigningKeys
+from shopkeeper.tokens.signing_keys import SigningKeys
 from tests.services.databases import sqlalchemy_url
+from tests.tokens.process_keys import ProcessKeys
 
 ISSUER = "https://shop.example.org"
 ID = "01a22d32-c8b5-747c-bae3-7754cc000000"
@@ -21,7 +22,7 @@ ID = "01a22d32-c8b5-747c-bae3-7754cc000000"
 @pytest.fixture
 async def keys(sqlite_dsn: str, clock: StoppedClock) -> Any:
     database = Database(sqlalchemy_url(sqlite_dsn))
-    yield SigningKeys(database, sealing=KeyRing(["a secret of the shop"], purpose=PURPOSE), clock=clock)
+    yield ProcessKeys(database, ["a secret of the shop"], clock)
     await database.close()
 
 

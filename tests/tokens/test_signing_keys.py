@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import select, update
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import Conflict
 from shopkeeper.jose.errors import TokenRefused
 from shopkeeper.jose.keys import PrivateKey
@@ -21,26 +20,27 @@ from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.tokens import signing_key_store as store
 from shopkeeper.tokens.key_reloads import AT_ONCE
+from shopkeeper.tokens.key_rotation import AHEAD, FRESH
 from shopkeeper.tokens.key_schedule import StoredKey
 from shopkeeper.tokens.signing_key_store import signing_keys
-from shopkeeper.tokens.signing_keys import AHEAD, FRESH, PURPOSE, USABLE, SigningKeys, SigningKeyUnreadable
+from shopkeeper.tokens.signing_keys import USABLE, SigningKeyUnreadable
 from tests.conftest import NOW, PATIENT
 from tests.services.databases import sqlalchemy_url
+from tests.tokens.process_keys import ProcessKeys
 
 RULES = JwtRules(types={"at+jwt"})
 KEPT = timedelta(hours=2)
 OLD, NEW = "the older secret of the shop", "the newer secret of the shop"
 
-Process = Callable[..., SigningKeys]
+Process = Callable[..., ProcessKeys]
 
 
 @pytest.fixture
 def process(database: Database, clock: StoppedClock) -> Process:
     """Build what one process of the server has: its own view of the keys in the one database."""
 
-    def make(*secrets: str, database: Database = database, **options: Any) -> SigningKeys:
-        sealing = KeyRing(secrets or (OLD,), purpose=PURPOSE)
-        return SigningKeys(database, sealing=sealing, **{"clock": clock, "kept_for": KEPT, **options})
+    def make(*secrets: str, database: Database = database, **options: Any) -> ProcessKeys:
+        return ProcessKeys(database, secrets or (OLD,), **{"clock": clock, "kept_for": KEPT, **options})
 
     return make
 
@@ -83,21 +83,21 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
     return Outage(monkeypatch)
 
 
-async def token_of(keys: SigningKeys, number: int = 0) -> str:
+async def token_of(keys: ProcessKeys, number: int = 0) -> str:
     return sign({"iss": "https://shop.example", "n": number}, await keys.current(), "at+jwt")
 
 
-async def states(keys: SigningKeys) -> list[tuple[str, str]]:
+async def states(keys: ProcessKeys) -> list[tuple[str, str]]:
     return [(turn.state, turn.key.algorithm) for turn in await keys.list_turns()]
 
 
-async def refusal(keys: SigningKeys, token: str) -> str:
+async def refusal(keys: ProcessKeys, token: str) -> str:
     with pytest.raises(TokenRefused) as refused:
         await keys.verify(token, RULES)
     return refused.value.cause
 
 
-async def kids(keys: SigningKeys) -> list[str]:
+async def kids(keys: ProcessKeys) -> list[str]:
     return [each["kid"] for each in json.loads((await keys.jwks()).body)["keys"]]
 
 
@@ -439,13 +439,13 @@ class TestNoOutage:
             await other.close()
 
     async def _rotate_and_verify(
-        self, processes: list[SigningKeys], process: Process, clock: StoppedClock, *, at_once: bool
+        self, processes: list[ProcessKeys], process: Process, clock: StoppedClock, *, at_once: bool
     ) -> None:
         signed: list[tuple[str, datetime]] = []
         rotated: set[str] = set()
         ended = asyncio.Event()
 
-        async def work(signer: SigningKeys, verifier: SigningKeys) -> None:
+        async def work(signer: ProcessKeys, verifier: ProcessKeys) -> None:
             number = 0
             while not ended.is_set():
                 token = await token_of(signer, number)

@@ -43,6 +43,7 @@ from shopkeeper.signin import provider_session_store
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
+from shopkeeper.tokens.key_rotation import KeyRotation
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.tokens.signing_keys import SigningKeys
 from shopkeeper.upstream.token_questions import TokenQuestions
@@ -68,6 +69,7 @@ class Accounts:
     assurance: AssurancePolicy
     sealed: SealedTokens
     signing_keys: SigningKeys
+    key_rotation: KeyRotation
     acting: Acting | None
     """Agents who act as others; None where that is switched off."""
     throttles: Mapping[str, Throttle]
@@ -192,6 +194,7 @@ async def build_accounts(
     )
     listeners.append(sessions.invalidate_identity)
     on_access_revoked.append(sessions.end_for)
+    own_keys = build_signing_keys(settings, infrastructure.database, clock, audit=infrastructure.audit)
     return Accounts(
         schemas=schemas,
         identities=identities,
@@ -204,7 +207,8 @@ async def build_accounts(
         tokenizer=await build_session_tokenizer(infrastructure),
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
-        signing_keys=build_signing_keys(settings, infrastructure.database, clock, audit=infrastructure.audit),
+        signing_keys=own_keys.signing,
+        key_rotation=own_keys.rotation,
         acting=acting,
         throttles=throttles,
         courier=courier,

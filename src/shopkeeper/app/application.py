@@ -269,7 +269,7 @@ def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerc
         RetentionRule("dead letters", timedelta(days=30), given_up),
         RetentionRule("revoked tokens", revoked_token_store.KEPT_FOR, revoked_token_store.purge),
         RetentionRule("refresh tokens of services", timedelta(days=1), refresh_token_store.purge),
-        RetentionRule("signing keys", accounts.signing_keys.kept_for, accounts.signing_keys.purge),
+        RetentionRule("signing keys", accounts.key_rotation.kept_for, accounts.key_rotation.purge),
         RetentionRule("impersonations", timedelta(days=400), impersonation_store.purge),
         RetentionRule("address changes", KEPT_FOR, accounts.address_changes.purge),
         *commerce.retention_rules,

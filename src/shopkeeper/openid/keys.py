@@ -9,7 +9,7 @@ from shopkeeper.jose.errors import KeysInvalid
 from shopkeeper.jose.keys import KeySet
 from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.errors import ProviderAnswerInvalid
-from shopkeeper.openid.renewal import FLOOR, Renewed
+from shopkeeper.openid.renewal import FLOOR, RenewedFromProvider
 
 FRESH: Final = timedelta(minutes=15)
 """How long a key that the provider has withdrawn may still be accepted while the provider answers."""
@@ -23,7 +23,7 @@ class KeySource:
     def __init__(self, url: str, calls: ProviderCalls, clock: Clock) -> None:
         self.url = url
         self._calls = calls
-        self._keys = Renewed(self._read, clock=clock, fresh=FRESH, usable=USABLE)
+        self._keys = RenewedFromProvider(self._read, clock=clock, fresh=FRESH, usable=USABLE)
 
     async def get(self, *, trusted: bool) -> KeySet:
         """Return the keys; `trusted` as in `renew`. Raises `ProviderUnavailable` or `ProviderAnswerInvalid` where none

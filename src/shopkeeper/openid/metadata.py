@@ -11,7 +11,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderError
 from shopkeeper.openid.provider import Endpoints, Provider
-from shopkeeper.openid.renewal import FLOOR, Renewed
+from shopkeeper.openid.renewal import FLOOR, RenewedFromProvider
 
 FRESH: Final = timedelta(hours=1)
 USABLE: Final = timedelta(days=1)
@@ -53,7 +53,7 @@ class MetadataSource:
 
     def __init__(self, provider: Provider, calls: ProviderCalls, clock: Clock) -> None:
         self._provider, self._calls = provider, calls
-        self._metadata = Renewed(self._read, clock=clock, fresh=FRESH, usable=USABLE)
+        self._metadata = RenewedFromProvider(self._read, clock=clock, fresh=FRESH, usable=USABLE)
 
     @property
     def url(self) -> str:

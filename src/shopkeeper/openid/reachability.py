@@ -6,7 +6,7 @@ from typing import Final
 from shopkeeper.clock import Clock
 from shopkeeper.openid.calls import ProviderCalls
 from shopkeeper.openid.errors import ProviderAnswerInvalid
-from shopkeeper.openid.renewal import Renewed
+from shopkeeper.openid.renewal import RenewedFromProvider
 
 RECENT: Final = timedelta(seconds=10)
 """How long an answer counts, so that many browsers cause one call."""
@@ -18,7 +18,7 @@ class Reachability:
     def __init__(self, calls: ProviderCalls, clock: Clock) -> None:
         self._calls = calls
         self._url: str | None = None
-        self._answer = Renewed(self._ask, clock=clock, fresh=RECENT, usable=RECENT)
+        self._answer = RenewedFromProvider(self._ask, clock=clock, fresh=RECENT, usable=RECENT)
 
     async def check(self, url: str) -> None:
         """Raise `ProviderUnavailable` where nothing has answered at the address within `RECENT`."""
