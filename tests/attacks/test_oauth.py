@@ -513,6 +513,16 @@ async def test_row_030_parameters_in_the_address_are_refused(shop: Scene) -> Non
     assert (await service.get(f"/oauth2/token?{query}")).status_code == 405
 
 
+async def test_another_method_is_refused_in_the_shape_of_oauth(shop: Scene) -> None:
+    service = await shop.native()
+    for path in ("/oauth2/token", "/oauth2/revoke", "/oauth2/introspect"):
+        for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            answer = await service.request(method, path, headers={"accept": "text/html, application/json"})
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), (method, path)
+            assert {*answer.json()} == {"error", "error_description"}
+            assert answer.headers["cache-control"] == "no-store"
+
+
 async def test_row_017_wrong_credentials_are_challenged_and_an_assertion_counts_once(
     shop: Scene, clock: StoppedClock
 ) -> None:

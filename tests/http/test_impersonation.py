@@ -362,6 +362,37 @@ class TestGroups:
             assert (await admin.delete(member)).status_code == 204
             assert (await shop.whoami(started["session_token"])).status_code == 401
 
+    @pytest.mark.parametrize("how", ["the member", "its groups", "a new name"])
+    async def test_what_a_change_of_groups_has_ended_stays_ended(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock, how: str
+    ) -> None:
+        """Used or not while the agent was out of the group."""
+        async with open_shop(dsn, tmp_path, clock, agents=[], agent_groups=["support"]) as shop:
+            admin = await shop.scene.admin()
+            group = (await admin.post("/admin/groups", json={"name": "support"})).json()["id"]
+            member, agent = f"/admin/groups/{group}/members/{shop.agent.id}", f"/admin/identities/{shop.agent.id}"
+
+            async def change(*, back: bool) -> None:
+                if how == "the member":
+                    answer = await (admin.put(member) if back else admin.delete(member))
+                elif how == "its groups":
+                    change = [{"op": "replace", "path": "/groups", "value": ["support"] if back else []}]
+                    answer = await admin.patch(agent, json=change)
+                else:
+                    name = {"name": "support" if back else "former"}
+                    answer = await admin.put(f"/admin/groups/{group}", json=name)
+                assert answer.is_success, answer.text
+
+            assert (await admin.put(member)).is_success
+            token, app = (await shop.started())["session_token"], await shop.scene.native()
+            cart = await fill_cart(app, (await visit(app))["authorization"])
+            of_guest = (await shop.started_as_guest(cart))["session_token"]
+            await change(back=False)
+            await change(back=True)
+            assert (await shop.whoami(token)).status_code == 401
+            assert "errors" in await ask(app, of_guest, CART)
+            assert (await shop.whoami((await shop.started())["session_token"])).status_code == 200, "a new one counts"
+
     async def test_a_member_of_a_protected_group_is_never_impersonated(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
     ) -> None:
@@ -387,6 +418,7 @@ class TestGroups:
                 assert (await admin.put(member)).status_code in {200, 201, 204}
                 assert (await shop.whoami(token)).status_code == 401, name
                 await admin.delete(member)
+                assert (await shop.whoami(token)).status_code == 401, "it does not live again"
 
 
 class TestStores:

@@ -115,7 +115,7 @@ class Stores:
         if not tenant:
             return next(iter(fronts.values()))
         if "" in fronts:
-            raise StoreUnknown(f"The store '{store}' has no tenants; leave the tenant's header out.")
+            raise StoreUnknown(f"The store '{store}' has no tenants; name none.")
         if tenant not in fronts:
             raise StoreUnknown(f"The store '{store}' has no tenant called '{tenant[:64]}'.")
         return fronts[tenant]

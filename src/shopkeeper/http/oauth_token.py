@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.errors import Refusal
+from shopkeeper.errors import MethodNotAllowed, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.oauth_errors import NO_STORE, refusal_response
 from shopkeeper.http.oauth_form import Head, read_form
@@ -21,6 +21,7 @@ from shopkeeper.oauth.token_revocation import TokenRevocation
 
 TOKEN_PATH: Final = "/oauth2/token"  # noqa: S105 - a path
 REVOCATION_PATH: Final = "/oauth2/revoke"
+_OTHER_METHODS: Final = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class OAuthTokenRoutes:
@@ -36,6 +37,8 @@ class OAuthTokenRoutes:
         return [
             Route(TOKEN_PATH, self._issue, methods=["POST"]),
             Route(REVOCATION_PATH, self._revoke, methods=["POST"]),
+            # Other methods too are refused in the shape of this protocol.
+            *(Route(path, _refuse_method, methods=_OTHER_METHODS) for path in (TOKEN_PATH, REVOCATION_PATH)),
         ]
 
     async def _issue(self, request: Request) -> Response:
@@ -56,6 +59,12 @@ class OAuthTokenRoutes:
             return Response(status_code=200, headers=dict(NO_STORE))
 
         return await _answered(revoke)
+
+
+async def _refuse_method(request: Request) -> Response:
+    answer = refusal_response(MethodNotAllowed())
+    answer.headers["Allow"] = "POST"
+    return answer
 
 
 async def _read(request: Request) -> tuple[Sequence[str], Mapping[str, str]]:

@@ -2,17 +2,18 @@
 
 An impersonation is good while it has not ended itself, its agent's session is good, the agent is one still, and the
 admin key that started it is configured. What ends a session ends what depends on it in the same transaction
-(`end_with`), and the announcement of the agent's session or identity drops the impersonated session from all caches
-(`cache.py`).
+(`end_with`), and so does a change of groups (`end_disallowed`). The announcement of the agent's session or identity
+drops the impersonated session from all caches (`cache.py`).
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, true
 
 from shopkeeper.clock import Clock
+from shopkeeper.identity.changes import EVERY_IDENTITY
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions import impersonation_store as rows
 from shopkeeper.sessions import store
@@ -63,11 +64,7 @@ class Acting:
     async def standing(self, unit: Unit, id_: UUID) -> Standing | None:
         """Return an impersonation that may still be used, or None."""
         found = await rows.standing(unit, id_, now=self.clock.now())
-        if found is None or found.impersonation.actor.key not in self.keys:
-            return None
-        if await self._is_out_of_bounds(unit, found.impersonation.identity_id):
-            return None
-        return found if await self._still_an_agent(unit, found.impersonation.actor) else None
+        return found if found is not None and await self._is_allowed(unit, found.impersonation) else None
 
     async def agent_in(self, id_: UUID) -> str | None:
         """Return the agent of an impersonation that may still be used, or None; looked up in a unit of its own."""
@@ -86,6 +83,18 @@ class Acting:
         """End what an agent has started, whose earlier proofs are no longer valid; return the sessions."""
         return await self.end(unit, rows.by_agent(identity_id))
 
+    async def end_disallowed(self, unit: Unit, identity_id: UUID) -> list[UUID]:
+        """End what the groups of an identity allow no more, those of an agent or of a customer; return the sessions.
+
+        So nothing lives again where the groups are changed back. `identity_id` may be `EVERY_IDENTITY`.
+        """
+        if not self.agents.groups and not self.protected_groups:
+            return []
+        chosen = true() if identity_id == EVERY_IDENTITY else rows.concerning(identity_id)
+        open_ = await rows.open_ones(unit, chosen, now=self.clock.now())
+        ended = [each.id for each in open_ if not await self._is_allowed(unit, each)]
+        return await self.end(unit, rows.with_ids(ended), by="system") if ended else []
+
     async def end(self, unit: Unit, chosen: ColumnElement[bool], *, by: str | None = None) -> list[UUID]:
         """End impersonations and their sessions; return the ids of these sessions, which the caller announces.
 
@@ -101,6 +110,14 @@ class Acting:
         for each in await rows.end(unit, [each.id for each in open_], at=now, by=by):
             await self._note(unit, each, by=by)
         return acted_in
+
+    async def _is_allowed(self, unit: Unit, impersonation: Impersonation) -> bool:
+        """Whether the settings and the groups of today allow what was started."""
+        if impersonation.actor.key not in self.keys:
+            return False
+        if await self._is_out_of_bounds(unit, impersonation.identity_id):
+            return False
+        return await self._still_an_agent(unit, impersonation.actor)
 
     async def _is_out_of_bounds(self, unit: Unit, customer_id: UUID | None) -> bool:
         """Whether a customer became an agent, or a member of a protected group, meanwhile."""

@@ -242,6 +242,16 @@ def with_id(id_: UUID) -> ColumnElement[bool]:
     return impersonations.c.id == id_
 
 
+def with_ids(ids: Collection[UUID]) -> ColumnElement[bool]:
+    """Select some impersonations."""
+    return impersonations.c.id.in_(ids)
+
+
+def concerning(identity_id: UUID) -> ColumnElement[bool]:
+    """Select the impersonations by an identity and of it."""
+    return or_(impersonations.c.actor_identity_id == identity_id, impersonations.c.identity_id == identity_id)
+
+
 def by_agent(identity_id: UUID) -> ColumnElement[bool]:
     """Select the impersonations of one agent."""
     return impersonations.c.actor_identity_id == identity_id

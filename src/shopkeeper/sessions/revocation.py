@@ -63,6 +63,11 @@ class Revocation:
         if self._acting is not None:
             self._announce(unit, await self._acting.end_of_agent(unit, identity_id))
 
+    async def end_disallowed(self, unit: Unit, identity_id: UUID) -> None:
+        """End the impersonations by and of an identity that its groups allow no more."""
+        if self._acting is not None:
+            self._announce(unit, await self._acting.end_disallowed(unit, identity_id))
+
     async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool], *, by: str | None = None) -> None:
         if self._forget is not None:
             await self._forget(unit, revoked)

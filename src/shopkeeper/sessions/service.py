@@ -526,7 +526,9 @@ class Sessions:
         await self._revocation.end_agent(unit, identity_id)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
-        """Drop an identity's sessions from all caches after the commit. Call it wherever an identity changes."""
+        """Drop an identity's sessions from all caches after the commit, and end the impersonations that its groups
+        allow no more. Call it wherever an identity changes."""
+        await self._revocation.end_disallowed(unit, identity_id)
         self._announce(unit, identity_id)
 
     def logout_token(self, session: Session) -> str:
