@@ -33,7 +33,7 @@ def build_introspection(
         clock=infrastructure.clock,
         lifespan=settings.introspection.cache,
     )
-    accounts.sessions.observe(subjects)
+    accounts.sessions.observe(subjects.remembered)
     return Introspection(
         sources.own,
         # An OpenID provider may take tokens of any form.
