@@ -14,17 +14,17 @@ from starlette.routing import Route
 
 from shopkeeper.app.accounts import Accounts, build_accounts
 from shopkeeper.app.application import LISTENERS
-from shopkeeper.app.commerce import Commerce, build_commerce
-from shopkeeper.app.flows import build_registrar
-from shopkeeper.app.graphql import build_limits
-from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
-from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.routes import (
+from shopkeeper.app.authentication import (
     build_authenticator,
     build_cookie_policy,
     build_sign_out_authenticator,
     session_body,
 )
+from shopkeeper.app.commerce import Commerce, build_commerce
+from shopkeeper.app.flows import build_registrar
+from shopkeeper.app.graphql import build_limits
+from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
+from shopkeeper.app.oauth import build_oauth
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded.demo import Catalogue, read_catalogue

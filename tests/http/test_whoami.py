@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
-from shopkeeper.app.routes import session_body
+from shopkeeper.app.authentication import session_body
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.stores import Store, Stores

@@ -9,21 +9,17 @@ from typing import NamedTuple
 from starlette.types import ASGIApp
 
 from shopkeeper.app.accounts import Accounts, build_accounts
+from shopkeeper.app.admin_routes import build_admin
+from shopkeeper.app.authentication import build_authenticator, build_sign_out_authenticator, session_body
 from shopkeeper.app.background import Background
 from shopkeeper.app.commerce import Commerce, build_commerce
 from shopkeeper.app.extensions import Extensions
+from shopkeeper.app.health import build_health
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, build_infrastructure_again
 from shopkeeper.app.introspection import build_introspection
 from shopkeeper.app.lasting import Lasting, build_lasting
 from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.routes import (
-    build_admin,
-    build_authenticator,
-    build_health,
-    build_public,
-    build_sign_out_authenticator,
-    session_body,
-)
+from shopkeeper.app.routes import build_public
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.commerce.port import HasSampleData

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import Request
 
 from shopkeeper import crypto
+from shopkeeper.app.authentication import build_authenticator, build_cookie_policy
 from shopkeeper.app.oauth import build_oauth
-from shopkeeper.app.routes import build_authenticator, build_cookie_policy
 from shopkeeper.app.token_sources import build_token_sources
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import csrf_token_in
