@@ -1,5 +1,7 @@
 """Build what knows the stores whose customers have their accounts at an identity provider."""
 
+from collections.abc import Callable, Collection
+
 from shopkeeper.app.commerce import build_stores
 from shopkeeper.app.identity_providers import identity_provider_of
 from shopkeeper.commerce.stores import OWN
@@ -18,6 +20,36 @@ def build_accounts_elsewhere(settings: Settings) -> AccountsElsewhere:
         return front.provider if front is not None and front.provider != OWN else None
 
     return AccountsElsewhere(provider_of, names={section.id: _name(section) for section in settings.providers})
+
+
+def stores_led_away(settings: Settings) -> Callable[[str], bool]:
+    """Return what tells the stores whose paths of self-service are passed on, or lead, to another server."""
+    away = {
+        section.id
+        for section in settings.providers
+        if isinstance(section, KratosProvider) and section.self_service != "off"
+    }
+    return _with_provider_in(away, settings)
+
+
+def stores_with_passwords(settings: Settings) -> Callable[[str], bool]:
+    """Return what tells the stores that take a name and a password without a flow (`POST /signin`)."""
+    granting = {
+        section.id
+        for section in settings.providers
+        if isinstance(section, OidcProvider) and section.password_grant.enabled
+    }
+    return _with_provider_in({OWN, *granting}, settings)
+
+
+def _with_provider_in(providers: Collection[str], settings: Settings) -> Callable[[str], bool]:
+    stores = build_stores(settings)
+
+    def has(store: str) -> bool:
+        front = stores.find(store)
+        return front is not None and front.provider in providers
+
+    return has
 
 
 def _name(section: IdentityProviderSection) -> str:

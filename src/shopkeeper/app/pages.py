@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.accounts_elsewhere import stores_led_away, stores_with_passwords
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.flows import (
     FlowBinding,
@@ -41,6 +42,8 @@ def build_pages(
             recovery=settings.selfservice.flows.recovery.enabled,
             verification=settings.selfservice.flows.verification.enabled,
             providers=_shown_providers(accounts),
+            leads_away=stores_led_away(settings),
+            takes_passwords=stores_with_passwords(settings),
         ),
         database=infrastructure.database,
         pipeline=pipeline,

@@ -15,5 +15,6 @@ class WithoutPasswords:
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof | Unverified:
         """Raise `FlowDisabled`."""
         raise FlowDisabled(
-            "This store's customers sign in at their identity provider: send its access token as a bearer token."
+            "This store's customers sign in at their identity provider: send the token that they get there, as a bearer"
+            " token or as authHint.token."
         )

@@ -48,6 +48,7 @@ def pages_of(shop: Visited) -> OneClickPages:
             ),
             form_targets=(),
             offers=lambda kind, store: True,
+            takes_passwords=lambda store: True,
         )
     )
 

@@ -51,6 +51,7 @@ class PageLayout:
         languages: offers the languages, and keeps the one that a customer chooses.
         form_targets: addresses that the response to a form may redirect to: where browsers may return to.
         offers: whether a store has flows of a name, so that pages lead to no others.
+        takes_passwords: whether a store takes a name and a password without a flow, as the demo shop's dialogs do.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class PageLayout:
         languages: LanguageChoice,
         form_targets: Iterable[str],
         offers: Callable[[str, str], bool],
+        takes_passwords: Callable[[str], bool],
     ) -> None:
         self._templates = templates
         self._callers = callers
         self._sessions = sessions
         self._place = place
         self._languages = languages
-        self._offers = offers
+        self._offers, self._takes_passwords = offers, takes_passwords
         self._own = f"'self' {_origin(place.base_url)}"
         targets = ["'self'", _origin(place.base_url), *(_origin(url) for url in form_targets)]
         self._forms = " ".join(dict.fromkeys(targets))
@@ -152,7 +154,12 @@ class PageLayout:
         """Return which flows the pages of a store lead to. Whether there is recovery at all, the templates know."""
         missing = [kind for kind in (LOGIN, REGISTRATION, RECOVERY) if store and not self._offers(kind, store)]
         recovery = {"recovery": False} if RECOVERY in missing else {}
-        return {"signs_in": LOGIN not in missing, "registers": REGISTRATION not in missing, **recovery}
+        return {
+            "signs_in": LOGIN not in missing,
+            "registers": REGISTRATION not in missing,
+            "takes_passwords": not store or self._takes_passwords(store),
+            **recovery,
+        }
 
     def _signed_in(self, caller: Caller | None) -> dict[str, Any]:
         session, csrf_token = (caller.session, masked(caller.csrf)) if caller else (None, "")

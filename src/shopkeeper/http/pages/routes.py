@@ -1,6 +1,6 @@
 """All pages: what they need, and their routes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote
@@ -55,6 +55,8 @@ class PageSettings:
         recovery: whether accounts can be recovered.
         verification: whether addresses can be confirmed.
         providers: the identity providers that customers may sign in with.
+        leads_away: whether the paths of self-service of a store lead to another server, which has every flow.
+        takes_passwords: whether a store takes a name and a password without a flow.
     """
 
     base_url: str
@@ -67,6 +69,8 @@ class PageSettings:
     recovery: bool = False
     verification: bool = False
     providers: ShownProviders = field(default_factory=ShownProviders)
+    leads_away: Callable[[str], bool] = lambda store: False
+    takes_passwords: Callable[[str], bool] = lambda store: True
 
     @property
     def offers_recovery(self) -> bool:
@@ -113,7 +117,8 @@ class PageRoutes:
             place=place,
             languages=languages,
             form_targets=tuple(settings.form_targets),
-            offers=lambda kind, store: pipeline.offers(kind, store=store),
+            offers=lambda kind, store: settings.leads_away(store) or pipeline.offers(kind, store=store),
+            takes_passwords=settings.takes_passwords,
         )
         self.one_click = OneClickPages(layout)
         self.leaving = LeavingPage(layout)

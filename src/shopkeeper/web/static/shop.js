@@ -175,8 +175,10 @@ function wire() {
     location.hash = words ? `#/search/${encodeURIComponent(words)}` : "#/all";
   });
   const account = document.getElementById("account");
-  act(account, "sign-in", () => enterHere(openSignIn));
-  act(account, "sign-up", () => enterHere(openSignUp));
+  if (document.getElementById("sign-in")) {
+    act(account, "sign-in", () => enterHere(openSignIn));
+    act(account, "sign-up", () => enterHere(openSignUp));
+  }
   act(account, "sign-out", async () => {
     try {
       await goodbye();

@@ -12,7 +12,15 @@ let waiting = null;
 /** Asks for a sign-in if there is need. Answers whether somebody is signed in, and whether all of the cart came along. */
 export function requireCustomer(why) {
   if (visitor.customer) return Promise.resolve({ signedIn: true, whole: true });
-  return invite(() => openSignIn(why));
+  return signIn ? invite(() => openSignIn(why)) : leaveForSignIn();
+}
+
+/** Goes to the store's own page to sign in. Without dialogs, the store takes no passwords here. */
+function leaveForSignIn() {
+  const way = document.querySelector('#account [data-way="sign-in"]');
+  if (way) location.assign(way.href);
+  else toast(say("sign_in_elsewhere"));
+  return Promise.resolve({ signedIn: false, whole: true });
 }
 
 /** Opens a dialog, and answers as `requireCustomer` once it is done. */
@@ -62,8 +70,9 @@ function open(dialog) {
   dialog.querySelector("input").focus();
 }
 
-/** Wires both dialogs. */
+/** Wires both dialogs, where the store has them. */
 export function start() {
+  if (!signIn) return;
   for (const dialog of [signIn, signUp]) {
     act(dialog, "close", () => dialog.close());
     dialog.addEventListener("close", () => {
