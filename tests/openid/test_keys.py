@@ -162,6 +162,23 @@ class TestFloods:
         idp.answer(broken, answer)
         assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
 
+    async def test_while_the_provider_is_away_no_token_of_an_unknown_key_is_called_invalid(
+        self, idp: ScriptedProvider, client: OpenIDClient
+    ) -> None:
+        async def present() -> str:
+            return (await client.verify_id_token(signed(idp.claims(), key=NEW), nonce=NONCE)).subject
+
+        await client.verify_id_token(signed(idp.claims()), nonce=NONCE)
+        idp.clock.advance(seconds=60)
+        idp.answer("/jwks", b"", **AWAY)
+        found = await asyncio.gather(*(present() for _ in range(5)), return_exceptions=True)
+        assert [type(each) for each in found] == [ProviderUnavailable] * 5
+        assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
+        assert idp.asked("/jwks") == 2
+        idp.publish(NEW)
+        idp.clock.advance(seconds=1)
+        assert await present() == "alice"
+
     async def test_a_flood_does_not_stop_the_sign_ins_of_a_rotated_key(
         self, idp: ScriptedProvider, client: OpenIDClient
     ) -> None:
