@@ -467,6 +467,10 @@ class TestTheBrowser:
         page = await browser.get("/account")
         assert f"You act as {small.customer.email}." in page.text
         assert 'name="password"' not in page.text
+        nowhere = await browser.get("/nowhere")
+        assert nowhere.status_code == 404
+        assert f"You act as {small.customer.email}." in nowhere.text
+        assert "/self-service/login/browser" not in nowhere.text
         fields = await browser.form_of("/account")
         ended = await browser.post("/impersonation/end", data=fields)
         assert (ended.status_code, browser.session_cookie) == (303, None)

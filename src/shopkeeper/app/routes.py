@@ -211,7 +211,7 @@ def build_public(
         bodies=bodies,
         metrics=metrics,
         clock=infrastructure.clock,
-        page=pages.refused,
+        page=pages.not_served,
         language_of=authenticator.language_of,
         immediate=_immediate(infrastructure, accounts, commerce, hosts=hosts),
     )

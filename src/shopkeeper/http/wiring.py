@@ -13,7 +13,7 @@
 11. The router; on the admin port `AdminAuthentication` asks for the key first.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -45,7 +45,7 @@ from shopkeeper.parsing import parse_accept
 log = structlog.get_logger("shopkeeper.http")
 
 
-RefusalPage = Callable[[Request, Refusal], Response]
+RefusalPage = Callable[[Request, Refusal], Awaitable[Response]]
 
 
 class RouteGroup(Protocol):
@@ -220,7 +220,7 @@ def _refusals(clock: Clock, *, page: RefusalPage | None = None, language_of: Lan
         assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls this handler for HTTPException only
         refusal = _BY_STATUS.get(error.status_code, BadRequest)()
         if page is not None and _reads_pages(request):
-            return page(request, refusal)
+            return await page(request, refusal)
         answer = error_response(refusal, clock=clock, language=language_of(request))
         answer.headers.update(dict(error.headers or {}))
         return answer

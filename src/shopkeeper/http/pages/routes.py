@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
-from shopkeeper.flows.flow import RECOVERY, SETTINGS, VERIFICATION
+from shopkeeper.flows.flow import RECOVERY, SETTINGS, VERIFICATION, Caller
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.stored_errors import StoredError
 from shopkeeper.http.caller_reader import CallerReader
@@ -180,11 +180,25 @@ class PageRoutes:
         return f"{self._place.base_url}/shop/pictures/{_quoted(name)}.svg?v={self._assets.pictures_version}"
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
-        """Render the error page for an address that is not served."""
+        """Render the error page, which does not know its reader."""
+        return self._refused(request, refusal)
+
+    async def not_served(self, request: Request, refusal: Refusal) -> Response:
+        """Render the error page for an address that is not served, with the account of its reader, or the button of an
+        agent who acts as a customer."""
+        try:
+            caller, _ = await self._layout.caller(request)
+        except Refusal:  # the page does not depend on what is wrong with the caller
+            return self._refused(request, refusal)
+        known = caller.session is not None or caller.impersonation is not None
+        return self._refused(request, refusal, caller=caller if known else None)
+
+    def _refused(self, request: Request, refusal: Refusal, *, caller: Caller | None = None) -> Response:
         if isinstance(refusal, NotFound):
-            answer = self._layout.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
+            problem = {"problem": _UNKNOWN}
+            answer = self._layout.answer(request, "error", problem, caller=caller, status=refusal.status)
         else:
-            answer = self._layout.refused(request, refusal)
+            answer = self._layout.refused(request, refusal, caller=caller)
         return self._layout.remembering(request, answer)
 
     async def refused_to_agent(self, request: Request, refusal: Refusal) -> Response:
