@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shopkeeper.settings import Settings, SettingsError, load
-from shopkeeper.settings.catalogue import known_keys
+from shopkeeper.settings.catalogue import known_keys, sections, sections_in_effect
 from shopkeeper.settings.problems import SENTENCES
 from shopkeeper.settings.root import Remarks
+from shopkeeper.settings.unknown_keys import sort
 
 Write = Callable[..., Path]
 PROBLEMS = yaml.safe_load((Path(__file__).parent / "problems.yml").read_text(encoding="utf-8"))
@@ -460,3 +461,34 @@ def test_no_fault_is_told_in_the_words_of_the_library() -> None:
                 kinds = {error["type"] for error in invalid.errors(include_url=False)}
                 untold |= {(key.path, kind) for kind in kinds - {*SENTENCES, "value_error"}}
     assert not untold
+
+
+def at(place: str, value: Any) -> Any:
+    """Return a tree with a value at a place, with one item in each list."""
+    for step in reversed(place.split(".")):
+        name, is_list = step.removesuffix("[]"), step.endswith("[]")
+        value = {name: [value] if is_list else value}
+    return value
+
+
+class TestEmptySections:
+    @pytest.mark.parametrize("place", sorted(sections_in_effect()))
+    def test_an_empty_section_counts_as_set(self, place: str) -> None:
+        assert sort(at(place, {})).tree == at(place, {})
+
+    def test_one_of_which_nothing_is_in_effect_is_left_out(self) -> None:
+        waiting = sorted(place for place in sections() - sections_in_effect() if "[]" not in place)
+        assert waiting
+        for place in waiting:
+            assert place not in str(sort(at(place, {})).tree)
+            assert not sort(at(place, {})).problems
+
+    def test_a_client_that_may_ask_with_every_default(self, write: Write) -> None:
+        key, other = "p7Xk2vQ9dLw4sT6yB1nM8cRj5hZf3gAe", "a3Gf9Kd1Pq7Ws5Ze2Rt8Yu4Io6Lk0JhX"
+        client = {"id": "orders", "secrets": [key], "audiences": ["stock"], "introspection": {}}
+        tree: dict[str, Any] = {"tokens": {"clients": [client]}}
+        [read_client] = read(write(json.dumps(tree))).tokens.clients
+        assert read_client.introspection is not None
+        for caller in ({"id": "orders", "keys": [other]}, {"id": "engine", "keys": [key]}):
+            [sentence] = sentences(write(json.dumps({**tree, "introspection": {"callers": [caller]}})))
+            assert "is a caller of introspection" in sentence or "give each its own" in sentence

@@ -1,7 +1,7 @@
 """The list of every known key with its environment variable, from the models and `not_in_effect.py`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -71,8 +71,18 @@ def by_path() -> Mapping[str, Key]:
 @cache
 def sections() -> frozenset[str]:
     """Return every path that has keys below it; an item of a list of sections ends with `[]`."""
+    return _holders(known_keys())
+
+
+@cache
+def sections_in_effect() -> frozenset[str]:
+    """Return the sections that the model has: at least one key below each is in effect."""
+    return _holders(key for key in known_keys() if key.later is None)
+
+
+def _holders(keys: Iterable[Key]) -> frozenset[str]:
     found = set()
-    for key in known_keys():
+    for key in keys:
         steps = key.path.replace("[]", ".[]").split(".")[:-1]
         found |= {".".join(steps[:count]).replace(".[]", "[]") for count in range(1, len(steps) + 1)}
     return frozenset(found - by_path().keys())

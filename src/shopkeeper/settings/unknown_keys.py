@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from shopkeeper.settings.catalogue import Kind, by_path, known_keys, sections
+from shopkeeper.settings.catalogue import Kind, by_path, known_keys, sections, sections_in_effect
 from shopkeeper.settings.files import Tree
 from shopkeeper.settings.not_in_effect import HOOKS_LATER, Later
 from shopkeeper.settings.problems import Finding, KeyPath, Problem, dotted
@@ -60,7 +60,9 @@ def _inner(value: Any, path: KeyPath, place: str, result: Sorted) -> Any:
         result.problems += unknown(value, path)
         return _DROP
     if isinstance(value, dict):
-        return _section(value, path, result) or _DROP
+        # An empty section counts as set: its presence may switch a feature on, with every default.
+        kept = _section(value, path, result)
+        return kept if kept or place in sections_in_effect() else _DROP
     result.problems.append(Problem(dotted(path), f"{dotted(path)} must be a section with names and values."))
     return _DROP
 
