@@ -16,6 +16,7 @@ from shopkeeper.openid.calls import Limits
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.sessions.token_sources import SessionTokens, TokenSource
 from shopkeeper.settings.oidc_provider import OidcProvider
+from shopkeeper.upstream.own_credentials import OwnCredentials
 from shopkeeper.upstream.token_questions import TokenQuestions
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
@@ -94,7 +95,9 @@ class _OidcStage:
             }
         )
         client = OpenIDClient(identity_provider_of(section), http=http, clock=SystemClock(), limits=IMPATIENT)
-        self.source = token_source_of(section, client, clock=SystemClock(), stores=[HERE], questions=unlimited())
+        self.source = token_source_of(
+            section, client, clock=SystemClock(), stores=[HERE], questions=unlimited(), own=OwnCredentials()
+        )
 
 
 class JwtStage(_OidcStage):
@@ -209,7 +212,9 @@ class OtherStage:
             issuer=provider.issuer, client_id="shop", client_secret="any", opaque_tokens="userinfo", opaque_cache="0s"
         )
         self.client = OpenIDClient(identity_provider_of(section), http=http, clock=SystemClock())
-        self.source = token_source_of(section, self.client, clock=SystemClock(), stores=[HERE], questions=unlimited())
+        self.source = token_source_of(
+            section, self.client, clock=SystemClock(), stores=[HERE], questions=unlimited(), own=OwnCredentials()
+        )
 
     async def token(self) -> str:
         self.provider.person(self.subject)

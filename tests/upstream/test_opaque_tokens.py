@@ -1,6 +1,7 @@
 """Opaque tokens: which ones a provider is asked about, and what its answer has to say."""
 
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.settings.kratos_provider import KratosProvider
-from tests.attacks.scene import Scene, ask
+from tests.attacks.scene import Scene, ask, visit
 from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 from tests.upstream.stages import API, HERE, IntrospectionStage, UserinfoStage
 from tests.upstream.test_provider_conformance import accepted
@@ -111,6 +112,34 @@ async def test_no_token_of_this_server_is_sent_to_a_provider(
         with pytest.raises(TokenInvalid):
             await source.verify(token, HERE)
     assert openid_provider.counts() == {}
+
+
+KEYS = {each: secrets.token_hex(32) for each in ("admin", "caller", "authorization", "client")}
+
+
+async def test_no_visit_and_no_key_of_ours_is_sent_to_a_provider(
+    open_shop: Callable[..., Awaitable[Scene]], openid_provider: OpenIDProvider
+) -> None:
+    """Neither as bearer nor in a sign-in."""
+    opaque = {"client_id": "shop", "client_secret": CLIENT_SECRET, "opaque_tokens": "introspection"}
+    settings = {
+        "admin": {"api_keys": [KEYS["admin"]]},
+        "introspection": {
+            "callers": [{"id": "ct", "keys": [KEYS["caller"]], "authorization": [f"Bearer {KEYS['authorization']}"]}]
+        },
+        "tokens": {"clients": [{"id": "orders", "secrets": [KEYS["client"]], "audiences": [API]}]},
+    }
+    scene = await open_shop(settings=settings, **opaque)
+    app = await scene.native(connector=HERE)
+    guest = (await visit(app))["authorization"]
+    for token in (guest, *KEYS.values(), CLIENT_SECRET):
+        answer = await app.post("/signin", json={"authHint": {"token": token}})
+        assert answer.status_code in {400, 403}, answer.text
+        await ask(app, token, "{ getCurrentCustomer { email } }")
+    asked = "/token/introspection"
+    assert asked not in openid_provider.counts()
+    await app.post("/signin", json={"authHint": {"token": KEYS["admin"] + "x"}})
+    assert openid_provider.counts()[asked] == 1
 
 
 async def test_no_token_of_a_session_server_is_sent_to_a_provider(

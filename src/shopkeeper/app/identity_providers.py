@@ -7,6 +7,7 @@ from typing import Final
 from shopkeeper.app.authentication_gate import build_gate
 from shopkeeper.app.claims_mappers import MapperUnusable, build_mapper
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.own_credentials import build_own_credentials
 from shopkeeper.app.social_providers import MICROSOFT, provider_of
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.attempts import AttemptGuard
@@ -28,6 +29,7 @@ from shopkeeper.settings.identity_provider import OWN, IdentityProviderSection
 from shopkeeper.settings.kratos_provider import KratosProvider
 from shopkeeper.settings.oidc_provider import SHARED_TENANTS, OidcProvider
 from shopkeeper.upstream.oidc import MembershipClaims, OidcTokens
+from shopkeeper.upstream.own_credentials import OwnCredentials
 from shopkeeper.upstream.passwords import ProviderPasswords
 from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
@@ -181,6 +183,7 @@ async def _built(
         clock=infrastructure.clock,
         stores=fronts_of(section, infrastructure.settings),
         others=[each.token_prefix for each in infrastructure.settings.providers if isinstance(each, KratosProvider)],
+        own=build_own_credentials(infrastructure.settings),
         questions=questions,
     )
     grant = _password_grant(section, infrastructure) if section.password_grant.enabled else None
@@ -233,6 +236,7 @@ def token_source_of(
     clock: Clock,
     stores: Collection[str],
     questions: TokenQuestions,
+    own: OwnCredentials,
     others: Collection[str] = (),
 ) -> OidcTokens:
     """Return what verifies the access tokens of a provider.
@@ -240,6 +244,7 @@ def token_source_of(
     Args:
         stores: the fronts that take them.
         others: what the tokens of session servers begin with.
+        own: our tokens and keys, which are sent nowhere.
     """
     return OidcTokens(
         AccessTokens(client, access_token_rules(section), clock=clock),
@@ -249,6 +254,7 @@ def token_source_of(
             roles=section.roles_claim or section.facts.roles_claim,
         ),
         stores=stores,
+        own=own,
         others=others,
         jwts=VerifiedTokenCache(clock=clock, ceiling=section.cache),
         opaques=VerifiedTokenCache(clock=clock, ceiling=section.opaque_cache),

@@ -99,7 +99,7 @@ class SealedTokens:
 
     def is_ours(self, token: str) -> bool:
         """Whether a token has the form of our anonymous tokens; nothing is decoded or verified."""
-        return token.startswith(_FORM) and len(token) <= LONGEST
+        return has_form_of_visit(token)
 
     def issue(self, *, store: str, guest: UUID | None = None) -> AnonymousToken:
         """Issue a token for a new guest, or another one for an existing guest."""
@@ -218,6 +218,11 @@ def _visit(claims: _Claims, guest: UUID) -> AnonymousVisit:
         expires_at=datetime.fromtimestamp(claims.exp, UTC),
         impersonation=UUID(claims.imp) if claims.imp is not None else None,
     )
+
+
+def has_form_of_visit(token: str) -> bool:
+    """Whether a token has the form of our anonymous tokens; nothing is decoded or verified."""
+    return token.startswith(_FORM) and len(token) <= LONGEST
 
 
 _FORM = _encode(b'{"alg":"dir","enc":"A256GCM","kid":"')

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 import structlog
 
 from shopkeeper.client import Client
-from shopkeeper.crypto import OWN_PREFIX
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.openid.access_token import AccessToken
 from shopkeeper.openid.access_tokens import LONGEST_TOKEN, AccessTokens
@@ -21,6 +20,7 @@ from shopkeeper.openid.claim_paths import ClaimedNames, Reading, claimed_names
 from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import IdentityProviderUnavailable
+from shopkeeper.upstream.own_credentials import OwnCredentials
 from shopkeeper.upstream.token_questions import TokenQuestions
 from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
@@ -44,7 +44,8 @@ class OidcTokens:
 
     Args:
         opaque: how tokens that are no JWT are verified.
-        others: what the tokens of other servers begin with. They are not sent to this provider, and neither are ours.
+        others: what the tokens of other servers begin with. They are not sent to this provider.
+        own: our tokens and keys, which are not sent there either.
         stores: the ids of the fronts that take its tokens.
         jwts, opaques: cache what was verified.
         questions: limits how often the provider is asked about opaque tokens in vain.
@@ -57,6 +58,7 @@ class OidcTokens:
         opaque: OpaqueTokens,
         membership: MembershipClaims,
         stores: Collection[str],
+        own: OwnCredentials,
         others: Collection[str] = (),
         jwts: VerifiedTokenCache,
         opaques: VerifiedTokenCache,
@@ -64,7 +66,7 @@ class OidcTokens:
     ) -> None:
         self._tokens, self._opaque, self._membership = tokens, opaque, membership
         self._stores = frozenset(stores)
-        self._others = (OWN_PREFIX, *others)
+        self._own, self._others = own, tuple(others)
         self._jwts, self._opaques, self._questions = jwts, opaques, questions
 
     @property
@@ -133,7 +135,7 @@ class OidcTokens:
 
     def _may_be_opaque(self, token: str) -> bool:
         readable = len(token) <= LONGEST_TOKEN and _BEARER.fullmatch(token) is not None
-        return readable and not token.startswith(self._others)
+        return readable and not token.startswith(self._others) and not self._own.has(token)
 
     async def _by_signature(self, token: str) -> External:
         return self._external(await self._tokens.verify(token))
