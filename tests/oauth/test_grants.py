@@ -260,6 +260,18 @@ class TestRefresh:
         with pytest.raises(InvalidScope):
             await one.refresh(third.refresh_token, scope="orders:read admin")
 
+    @pytest.mark.parametrize("name", ["audience", "resource"])
+    async def test_a_family_is_for_one_audience(
+        self, one: Server, database: Database, clock: StoppedClock, name: str
+    ) -> None:
+        first = await one.exchange(await signed_in(one, database, clock))
+        assert "search" in one.endpoint._clients["orders"].audiences
+        for other in ("search", "https://evil.example", "stock search"):
+            with pytest.raises(InvalidTarget):
+                await one.refresh(first.refresh_token, **{name: other})
+        second = await one.refresh(first.refresh_token, **{name: "stock"})  # what was refused has replaced nothing
+        assert second.said.audience == "stock"
+
     async def test_a_replaced_token_answers_with_its_one_successor_for_a_moment(
         self, two: tuple[Server, Server], database: Database, clock: StoppedClock
     ) -> None:

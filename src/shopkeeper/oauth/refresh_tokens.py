@@ -28,7 +28,7 @@ from shopkeeper.oauth.grants import (
 )
 from shopkeeper.oauth.refresh_token_store import SessionDeleted, StoredRefreshToken
 from shopkeeper.oauth.revoked_tokens import RevokedTokens
-from shopkeeper.oauth.scopes import asked_scopes, common_scopes, granted_scopes, required
+from shopkeeper.oauth.scopes import asked_scopes, audience_of, common_scopes, granted_scopes, required
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
@@ -128,6 +128,8 @@ class RefreshTokenGrant:
         asked = asked_scopes(request.parameters)
         async with refunded_when_busy():
             stored = await self._usable(token, request)
+            # A family is for one audience (RFC 8707 section 2.2): it may be named, and no other.
+            audience = audience_of(request.parameters, allowed=[stored.audience])
             session = await self._sessions.of_id(stored.session_id, request.client)
             if session is None:
                 raise InvalidGrant(_UNUSABLE)
@@ -135,7 +137,7 @@ class RefreshTokenGrant:
             allowed = common_scopes(stored.scope.split(), self._sessions.scopes(session, request.client))
             scope = granted_scopes(asked, allowed=allowed)
             await self._budget.spend(str(stored.family))
-            granted = SessionGrant(session, request.client, stored.audience, scope, lineage=[stored.family])
+            granted = SessionGrant(session, request.client, audience, scope, lineage=[stored.family])
             # Signed first: where that fails, the client still has a token that was not replaced.
             access, said = await issue_for_session(self._tokens, granted)
             successor = await self._renew(token, stored)

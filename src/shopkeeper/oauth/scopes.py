@@ -61,7 +61,7 @@ def audience_of(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str
         raise InvalidTarget("Name the audience: this client has several.")
     audience = asked.pop() if asked else allowed[0]
     if audience not in allowed:
-        raise InvalidTarget("This client may not ask for tokens for that audience.")
+        raise InvalidTarget("This client, or this refresh token, gives no tokens for that audience.")
     return audience
 
 
