@@ -19,7 +19,11 @@ def build_accounts_elsewhere(settings: Settings) -> AccountsElsewhere:
         front = stores.find(store)
         return front.provider if front is not None and front.provider != OWN else None
 
-    return AccountsElsewhere(provider_of, names={section.id: _name(section) for section in settings.providers})
+    return AccountsElsewhere(
+        provider_of,
+        names={section.id: _name(section) for section in settings.providers},
+        everywhere=all(front.provider != OWN for front in stores.fronts),
+    )
 
 
 def stores_led_away(settings: Settings) -> Callable[[str], bool]:

@@ -143,13 +143,17 @@ def build_registration(
 
 
 def build_account_settings(
-    infrastructure: Infrastructure, accounts: Accounts, methods: Sequence[SettingsMethod]
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    methods: Sequence[SettingsMethod],
+    *,
+    keeps_names: bool = False,
 ) -> AccountSettings:
-    """Return the flow with the profile and these methods."""
+    """Return the flow with the profile and these methods; `keeps_names` is that of `Profile`."""
     flow = infrastructure.settings.selfservice.flows.settings
     return AccountSettings(
         settings=_account_settings(infrastructure.settings, accounts.methods),
-        methods=_settings_methods(infrastructure, accounts, methods),
+        methods=_settings_methods(infrastructure, accounts, methods, keeps_names=keeps_names),
         identities=accounts.identities,
         throttle=accounts.throttles["settings"],
         clock=infrastructure.clock,
@@ -294,11 +298,11 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
 
 
 def _settings_methods(
-    infrastructure: Infrastructure, accounts: Accounts, methods: Sequence[SettingsMethod]
+    infrastructure: Infrastructure, accounts: Accounts, methods: Sequence[SettingsMethod], *, keeps_names: bool
 ) -> Sequence[SettingsMethod]:
     """Return the methods in the order of the form: the profile comes first."""
     profile = infrastructure.settings.selfservice.methods.profile.enabled
-    return [*([Profile(accounts.schemas)] if profile else []), *methods]
+    return [*([Profile(accounts.schemas, keeps_names=keeps_names)] if profile else []), *methods]
 
 
 def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSettings:

@@ -112,11 +112,14 @@ async def build_identity_providers(
         await _built(index, section, infrastructure, schemas, asked, questions=questions) for index, section in sections
     ]
     of_stores = {store.provider for store in infrastructure.settings.stores}
+    # An identity is one person in all stores: where one of them has accounts of its own, an account that has not
+    # verified its address may be a customer's who signs in there.
+    takes_over = of_stores - {OWN} if OWN not in of_stores else set()
     rules = {each.section.id: _provisioning_rules(each) for each in built}
     for index, server in enumerate(infrastructure.settings.providers):
         if isinstance(server, KratosProvider):
             rules[server.id] = await _rules_of_session_server(index, server, infrastructure, schemas)
-    rules = {id_: replace(rule, takes_over=id_ in of_stores) for id_, rule in rules.items()}
+    rules = {id_: replace(rule, takes_over=id_ in takes_over) for id_, rule in rules.items()}
     return IdentityProviders(
         oidc=built,
         social=[_social(each) for each in built if each.section.sign_in],

@@ -40,7 +40,7 @@ def build_store_handlers(
 def _handlers_of(
     provider: str, infrastructure: Infrastructure, accounts: Accounts, *, registrar: Registrar
 ) -> Iterator[FlowHandler]:
-    yield build_account_settings(infrastructure, accounts, methods=())
+    yield build_account_settings(infrastructure, accounts, methods=(), keeps_names=True)
     yield build_verification(infrastructure, accounts)
     built = next((each for each in accounts.identity_providers.oidc if each.section.id == provider), None)
     social = next((each for each in accounts.identity_providers.social if each.provider.id == provider), None)

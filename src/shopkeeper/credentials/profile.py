@@ -28,13 +28,16 @@ class Profile:
 
     Args:
         schemas: the schemas of the traits; each identity keeps its own.
+        keeps_names: whether addresses and identifiers stay as they are, because an identity provider says which the
+            customer has: one that nobody has verified would keep its owner out.
     """
 
     name = PROFILE
     facts = CredentialFacts(PROFILE)
 
-    def __init__(self, schemas: Schemas) -> None:
+    def __init__(self, schemas: Schemas, *, keeps_names: bool = False) -> None:
         self._schemas = schemas
+        self._keeps_names = keeps_names
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
         """See `SettingsMethod`."""
@@ -63,6 +66,8 @@ class Profile:
         traits = _with_read_only(schema, identity.traits, traits)
         if names := put_back(opened_with, identity.traits, traits):
             raise ChangedMeanwhile(names)
+        if self._keeps_names:
+            wrong += _changed_names(schema, identity.traits, traits)
         wrong += [FieldError(violation.name, violation.message) for violation in schema.validate(traits)]
         if wrong:
             raise SubmissionRejected(fields=wrong)
@@ -116,6 +121,19 @@ def _changed_read_only(
         field for field in fields if _at(traits, field.path) not in (None, *(_at(each, field.path) for each in known))
     ]
     return [FieldError(field.name, reason("read_only", _READ_ONLY)) for field in changed]
+
+
+def _changed_names(schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any]) -> list[FieldError]:
+    """Return a message for each trait whose change would change an identifier or an address."""
+    names = schema.extract(before)
+    changed = [
+        field.name
+        for field in schema.fields()
+        if schema.extract(_with(before, field.path, _at(traits, field.path))) != names
+    ]
+    if not changed and schema.extract(traits) != names:
+        changed = [_TRAITS]
+    return [FieldError(name, reason("read_only", _READ_ONLY)) for name in changed]
 
 
 def _with_read_only(schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any]) -> Mapping[str, Any]:

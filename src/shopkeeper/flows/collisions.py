@@ -15,6 +15,7 @@ from typing import Final
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
+from shopkeeper.credentials.linked_providers import OIDC, linked_accounts
 from shopkeeper.credentials.method import LinkingMethod, Method
 from shopkeeper.credentials.steps import Enrolment, Proof, SubmissionRejected
 from shopkeeper.errors import Conflict
@@ -128,19 +129,21 @@ class Collisions:
     def proof(self, collision: Collision, *, store: str) -> Proof | None:
         """Return the proof of the account where it is linked without another one; None where its owner is asked.
 
-        That takes an address that both the provider and the account have verified. In a store whose customers have
-        their accounts at the provider, nobody could be asked for the proof of an account that was registered elsewhere
-        with an address that was never verified: who has verified it takes the account over, as by a mailed code.
+        That takes an address that both the provider and the account have verified. Where the customers of every store
+        have their accounts at a provider, nobody could be asked for the proof of an account that has never verified its
+        address, and is linked to no provider: who has verified it takes the account over, as by a mailed code.
         """
         enrolment, address = collision.enrolment, collision.name
         if enrolment.link is None or not collision.verified:
             return None
-        if self._is_of_stores_provider(enrolment, store) and collision.owner.unverified:
+        if self._is_of_stores_provider(enrolment, store) and _is_unclaimed(collision.owner):
             return Proof(
                 collision.owner.id,
                 enrolment.method,
                 enrolment.aal,
-                still_valid=lambda now: now.unverified and address in {each.value for each in now.verifiable_addresses},
+                still_valid=lambda now: (
+                    _is_unclaimed(now) and address in {each.value for each in now.verifiable_addresses}
+                ),
                 amr=enrolment.amr,
                 provider=enrolment.provider,
                 verified=enrolment.verified,
@@ -163,7 +166,7 @@ class Collisions:
 
     def _is_of_stores_provider(self, enrolment: Enrolment, store: str) -> bool:
         provider = self._elsewhere.provider_of(store)
-        return provider is not None and provider == enrolment.provider
+        return self._elsewhere.everywhere and provider is not None and provider == enrolment.provider
 
     async def ask(self, turn: Turn, collision: Collision) -> Diverted:
         """End the flow, and open one in which the account's owner signs in to link the credential."""
@@ -266,6 +269,15 @@ def _proven(enrolment: Enrolment, owner: Identity) -> Collision | None:
     verified = (normalise_identifier(value) for _, value in enrolment.verified if is_exact(value))
     name = next((name for name in verified if name in _names_of(owner)), None)
     return Collision(enrolment, owner, name, verified=True) if name is not None else None
+
+
+def _has(owner: Identity, address: str) -> bool:
+    return address in {each.value for each in owner.verifiable_addresses}
+
+
+def _is_unclaimed(owner: Identity) -> bool:
+    """Return whether no address of an account was ever verified, and no account at a provider is linked to it."""
+    return owner.unverified and not linked_accounts(owner.credentials.get(OIDC))
 
 
 def _names_of(owner: Identity) -> set[str]:

@@ -19,11 +19,15 @@ class AccountsElsewhere:
     Args:
         provider_of: returns the id of the provider of a store, None where accounts are this server's.
         names: what sentences call each provider, by its id.
+        everywhere: whether all stores are such stores.
     """
 
-    def __init__(self, provider_of: Callable[[str], str | None], *, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, provider_of: Callable[[str], str | None], *, names: Mapping[str, str], everywhere: bool = False
+    ) -> None:
         self._provider_of = provider_of
         self._names = names
+        self.everywhere = everywhere
 
     def provider_of(self, store: str) -> str | None:
         """Return the id of the provider of a store, None where accounts are this server's."""

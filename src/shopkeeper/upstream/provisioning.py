@@ -61,8 +61,8 @@ class ProvisioningRules:
         more: further claims for a new identity, such as those of userinfo.
         known: what a sign-in takes from the claims of who is known; None where it takes nothing.
         takes_over: whether an account that was registered with an address that was never verified becomes that of who
-            has verified it at the provider. It does where a store's customers have their accounts at the provider:
-            nobody there could prove another account.
+            has verified it at the provider. It does where the customers of every store have their accounts at a
+            provider: nobody there could prove another account.
     """
 
     create: bool
@@ -272,9 +272,11 @@ def _authenticated(external: External, more: Mapping[str, Any]) -> Authenticated
 
 
 def _never_verified(owner: Identity, addresses: Collection[tuple[Via, str]]) -> bool:
-    """Return whether an account has one of these addresses, and no address of it was ever verified."""
+    """Return whether an account, read with its credentials, has one of these addresses, no address of it was ever
+    verified, and it is linked to no provider: a linked account has a person already, whatever its address is now."""
     wanted = {(via, normalise_identifier(value)) for via, value in addresses}
-    return owner.unverified and any((each.via, each.value) in wanted for each in owner.verifiable_addresses)
+    has_one = any((each.via, each.value) in wanted for each in owner.verifiable_addresses)
+    return owner.unverified and has_one and not linked_accounts(owner.credentials.get(OIDC))
 
 
 _TOO_LITTLE: Final = (
