@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
+from starlette.datastructures import Headers
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import ME, Scene, new_address, sign_up, visit
 from tests.conftest import Run
 from tests.services.openid_provider import OpenIDProvider
-from tests.upstream.kratos_scene import in_front
+from tests.upstream.kratos_scene import Faults, in_front
 from tests.upstream.stages import API, OPAQUE
 
 OpenShop = Callable[..., Awaitable[Scene]]
@@ -44,6 +48,36 @@ async def test_made_up_session_tokens_cost_few_calls(run: Run, tmp_path: Path, c
         assert await code_of(shopper, authorization=f"Bearer {token}") is None
         clock.advance(minutes=2)
         assert await code_of(stranger, **guess(7)) == "UNAUTHENTICATED"
+
+
+async def test_made_up_session_tokens_cost_few_calls_at_whoami(
+    run: Run, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is told whose question it is."""
+    async with in_front(run, tmp_path, clock, **FEW) as scene:
+        stranger, shopper = await scene.shop.native(ip=HERE), await scene.shop.native(ip=THERE)
+        known = {"x-session-token": (await sign_up(shopper, new_address()))["session_token"]}
+        told = forwarded(scene.faults, monkeypatch)
+        for number in range(6):
+            guessed = {"x-session-token": f"shk_st_guess{number}"}
+            answer = await stranger.get("/sessions/whoami", headers=guessed)
+            assert answer.status_code == (401 if number < 3 else 429), answer.text
+        assert (await shopper.get("/sessions/whoami", headers=known)).status_code == 200
+        assert told == [HERE] * 3 + [THERE]
+
+
+def forwarded(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses that the server behind is told from now on, by request."""
+    told: list[str] = []
+    app = faults.app
+
+    async def noting(scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/sessions/whoami":
+            told.append(Headers(scope=scope).get("x-forwarded-for", ""))
+        await app(scope, receive, send)
+
+    monkeypatch.setattr(faults, "app", noting)
+    return told
 
 
 async def test_valid_sessions_cost_nothing(run: Run, tmp_path: Path, clock: StoppedClock) -> None:

@@ -159,7 +159,8 @@ class SessionServerPaths:
         if presented is None or TOKENIZE_AS in request.query_params:
             return await self.answer(request) if credentials.headers else None
         try:
-            found = await self._refusing(request, server.sessions.answer(presented))
+            client = self._authenticator.client_of(request)
+            found = await self._refusing(request, server.sessions.answer(presented, client=client))
         except TokenInvalid:
             return None
         return session_response(found, server.addresses) if isinstance(found, SessionAnswer) else found

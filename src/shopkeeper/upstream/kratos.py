@@ -135,7 +135,7 @@ class KratosSessions:
 
         async def ask() -> SessionAnswer:
             async with self._questions.of(client):
-                return await self._asked(credential)
+                return await self._asked(credential, client)
 
         key = _key(self.server, credential)
         if self._refused.has(key):
@@ -213,12 +213,14 @@ class KratosSessions:
             and _COOKIE_VALUE.fullmatch(cookie.value) is not None
         )
 
-    async def _asked(self, credential: str | SessionCookie) -> SessionAnswer:
+    async def _asked(self, credential: str | SessionCookie, client: Client | None) -> SessionAnswer:
         asked_at = self._clock.now()
-        header = {"X-Session-Token": credential} if isinstance(credential, str) else {"Cookie": credential.line}
+        headers = {"X-Session-Token": credential} if isinstance(credential, str) else {"Cookie": credential.line}
+        if client is not None:
+            headers["X-Forwarded-For"] = client.ip
         try:
             async with asyncio.timeout(self.server.deadline.total_seconds()):
-                response = await self._calls.send("GET", self._whoami, headers=header, max_bytes=MAX_SESSION)
+                response = await self._calls.send("GET", self._whoami, headers=headers, max_bytes=MAX_SESSION)
             session = self._session(response)
         except TimeoutError as late:
             raise SessionServerUnavailable(cause="no_answer", retry_after=1) from late
