@@ -8,7 +8,7 @@ import structlog
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
-from shopkeeper.errors import SecondFactorRequired, TokenInvalid
+from shopkeeper.errors import TokenInvalid
 from shopkeeper.oauth import refresh_token_store
 from shopkeeper.oauth.client_authentication import ClientAuthentication
 from shopkeeper.oauth.errors import InvalidGrant, UnsupportedTokenType
@@ -29,7 +29,7 @@ class TokenRevocation:
 
     Args:
         others: recognise tokens that exist here and are not revoked here, such as those of sessions.
-        providers: recognise and verify tokens of identity providers, which are revoked there.
+        providers: recognise tokens of identity providers, valid or not, which are revoked there.
     """
 
     def __init__(
@@ -57,9 +57,8 @@ class TokenRevocation:
         Raises:
             InvalidClient, InvalidRequest: see `ClientAuthentication.authenticate`.
             InvalidGrant: the token was issued to another client; it stays valid.
-            UnsupportedTokenType: a session's or a visit's token, which signing out ends; or a provider's, which goes
-                on.
-            UpstreamFailed: whether it is a provider's cannot be known at the moment.
+            UnsupportedTokenType: a session's or a visit's token, which signing out ends; or one that has the form, or
+                names the issuer, of a provider's.
         """
         client_id = await self._authentication.authenticate(authorization, parameters, ip=sender.ip)
         token = required(parameters, "token")
@@ -69,21 +68,9 @@ class TokenRevocation:
             await self._revoke_access_token(token, client_id, sender)
         elif any(source.recognises(token) for source in self._others):
             raise UnsupportedTokenType("This is no token of OAuth: sign out to end a session or a visit.")
-        elif await self._is_of_provider(token):
-            raise UnsupportedTokenType("An identity provider issued this token: revoke it there.")
-
-    async def _is_of_provider(self, token: str) -> bool:
-        """Whether a provider's token is valid. It is verified, because opaque ones have no form of their own."""
-        for source in self._providers:
-            if source.recognises(token):
-                try:
-                    await source.verify(token, None)
-                except TokenInvalid:
-                    continue
-                except SecondFactorRequired:
-                    pass  # it is valid, and not enough to act with
-                return True
-        return False
+        elif any(source.recognises(token) for source in self._providers):
+            # Never verified: a client that may not introspect would learn from the answer whether the token is valid.
+            raise UnsupportedTokenType("Tokens of this form are issued by an identity provider: revoke it there.")
 
     async def _revoke_family(self, token: str, client_id: str, sender: Client) -> None:
         """End the family of a refresh token, and the access tokens that it issued (section 2.1)."""
