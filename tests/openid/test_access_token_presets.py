@@ -86,6 +86,27 @@ def test_a_token_of_an_application_is_known(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", SECTIONS)
+@pytest.mark.parametrize("mark", [{"gty": "client-credentials"}, {"idtyp": "app"}], ids=str)
+def test_what_only_a_provider_says_of_an_application_counts_in_every_preset(
+    preset: str, mark: Mapping[str, Any]
+) -> None:
+    assert read(preset, {**ACCESS[preset], **mark}).by_application
+
+
+@pytest.mark.parametrize("preset", SECTIONS)
+@pytest.mark.parametrize("name", [{"sub": "x@clients"}, {"preferred_username": "service-account-x"}], ids=str)
+def test_the_name_of_an_application_is_never_that_of_a_person(preset: str, name: Mapping[str, Any]) -> None:
+    """Only Auth0's or Keycloak's own names prove an application: elsewhere a person may have chosen them."""
+    said = {**ACCESS[preset], **name}
+    if (preset, *name) in {("auth0", "sub"), ("keycloak", "preferred_username")}:
+        assert read(preset, said).by_application
+    else:
+        with pytest.raises(ProviderTokenInvalid) as refused:
+            read(preset, said)
+        assert refused.value.cause == "subject"
+
+
+@pytest.mark.parametrize("preset", SECTIONS)
 @pytest.mark.parametrize("audience", [[], ["another"], "another", 7, {"app": True}, [7]], ids=str)
 def test_row_010_a_token_for_another_api_is_refused(preset: str, audience: Any) -> None:
     with pytest.raises(ProviderTokenInvalid) as refused:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from shopkeeper.jose.claims import LEEWAY, require_times
-from shopkeeper.openid.access_token_presets import AT_JWT, AccessTokenPreset
+from shopkeeper.openid.access_token_presets import APPLICATION_NAMES, APPLICATIONS, AT_JWT, AccessTokenPreset
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.openid.logout_token import LOGOUT_EVENT
 from shopkeeper.openid.provider import Provider
@@ -127,6 +127,11 @@ def _read(
     if rules.clients and client_id not in rules.clients:
         raise ProviderTokenInvalid("The token was issued to an application that is not accepted.", cause="client")
     by_application = _is_an_application(said, client_id, preset)
+    if not by_application and _has_one(said, APPLICATION_NAMES):
+        raise ProviderTokenInvalid(
+            "The subject has the name of an application: configure the preset of the provider, auth0 or keycloak.",
+            cause="subject",
+        )
     # An application's own token need not name a person.
     named = rules.subject_claim if not by_application or said.get(rules.subject_claim) is not None else "sub"
     return AccessToken(
@@ -171,9 +176,12 @@ def _is_an_application(said: Mapping[str, Any], client_id: str | None, preset: A
         return True
     if preset.application_without is not None and said.get(preset.application_without) is None:
         return True
+    return _has_one(said, APPLICATIONS) or _has_one(said, preset.applications)
+
+
+def _has_one(said: Mapping[str, Any], patterns: Mapping[str, str]) -> bool:
     return any(
-        isinstance(said.get(name), str) and fnmatchcase(said[name], pattern)
-        for name, pattern in preset.applications.items()
+        isinstance(said.get(name), str) and fnmatchcase(said[name], pattern) for name, pattern in patterns.items()
     )
 
 

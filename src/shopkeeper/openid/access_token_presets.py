@@ -13,6 +13,13 @@ _RFC_9068: Final = frozenset({AT_JWT, "jwt"})
 _WITHOUT_TYPE: Final = frozenset({AT_JWT, "jwt", None})
 
 
+APPLICATIONS: Final[Mapping[str, str]] = {"gty": "client-credentials", "idtyp": "app"}
+"""Claims by which any provider's token is an application's own, whatever the preset: only the provider sets them."""
+APPLICATION_NAMES: Final[Mapping[str, str]] = {"sub": "*@clients", "preferred_username": "service-account-*"}
+"""Names of applications at Auth0 and Keycloak. At other providers a person may have chosen such a name, so it proves
+neither a person nor an application there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessTokenPreset:
     """What the access tokens of a kind of provider look like, by the name that `preset` has in the settings.
@@ -29,8 +36,8 @@ class AccessTokenPreset:
         client_claims, scope_claims: where the client and the scopes are; the first that is there counts.
         groups_claim, roles_claim: where groups and roles are, unless the settings say otherwise; None for nowhere.
         sign_in_claims: claims that only ID tokens have; a token of type `JWT` that has one is refused.
-        applications: claims by which a token says that it is an application's own, each with its value; `*` stands for
-            any text.
+        applications: claims by which a token says that it is an application's own, each with its value, besides
+            `APPLICATIONS`; `*` stands for any text.
         application_without: a claim that only the tokens of persons have; None where that tells nothing.
         shares_audience: whether access tokens may name our own client as their audience, as ID tokens do.
     """
