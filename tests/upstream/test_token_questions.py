@@ -14,9 +14,9 @@ from starlette.types import Scope as ASGIScope
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import ME, Scene, new_address, sign_up, visit
 from tests.conftest import Run
-from tests.services.openid_provider import OpenIDProvider
+from tests.services.openid_provider import CLIENT_SECRET, OpenIDProvider
 from tests.upstream.kratos_scene import Faults, in_front
-from tests.upstream.stages import API, OPAQUE
+from tests.upstream.stages import API, ELSEWHERE, OPAQUE
 
 OpenShop = Callable[..., Awaitable[Scene]]
 FEW = {"throttle": {"token": {"per_ip": "3/minute"}}}
@@ -140,3 +140,33 @@ async def test_made_up_opaque_tokens_cost_few_calls(open_shop: OpenShop, openid_
     assert codes == ["TOKEN_INVALID"] * 3 + ["TOO_MANY_REQUESTS"] * 2
     assert openid_provider.counts()["/me"] == asked + 3
     assert (await visit(app))["authorization"]
+
+
+OPAQUE_TOKENS = {"client_id": "shop", "client_secret": CLIENT_SECRET, "opaque_tokens": "introspection"}
+INTROSPECTION = "/token/introspection"
+
+
+async def test_each_provider_has_a_budget_of_its_own(open_shop: OpenShop, openid_provider: OpenIDProvider) -> None:
+    """Who uses up the one still gets an answer of the other. A gateway, which knows no 429, is told 401."""
+    second = {"id": "second", "kind": "kratos", "public_url": f"{openid_provider.issuer}/behind", "stores": [ELSEWHERE]}
+    scene = await open_shop(second, settings=FEW, **OPAQUE_TOKENS)
+    app, other = await scene.native(ip=HERE), await scene.native(ip=HERE, connector=ELSEWHERE)
+    codes = [await code_of(app, authorization=f"Bearer guess{number}") for number in range(4)]
+    assert codes == ["TOKEN_INVALID"] * 3 + ["TOO_MANY_REQUESTS"]
+    assert (await app.get("/forward-auth", headers={"authorization": "Bearer guess9"})).status_code == 401
+    optional = await app.get("/forward-auth-optional", headers={"authorization": "Bearer guess9"})
+    assert optional.status_code == 429, "a customer must not become a guest by it"
+    assert await code_of(other, authorization="Bearer ory_st_guess") != "TOO_MANY_REQUESTS"
+
+
+async def test_a_refused_opaque_token_is_not_asked_about_again_for_a_moment(
+    open_shop: OpenShop, openid_provider: OpenIDProvider
+) -> None:
+    scene = await open_shop(settings=FEW, **OPAQUE_TOKENS)
+    app = await scene.native(ip=HERE)
+    codes = [await code_of(app, authorization="Bearer one-guess") for _ in range(6)]
+    assert codes == ["TOKEN_INVALID"] * 6
+    assert openid_provider.counts()[INTROSPECTION] == 1
+    scene.clock.advance(seconds=3)
+    assert await code_of(app, authorization="Bearer one-guess") == "TOKEN_INVALID"
+    assert openid_provider.counts()[INTROSPECTION] == 2

@@ -121,7 +121,6 @@ async def build_accounts(
         "provider_logout": settings.throttle.provider_logout.per_ip,
         "token_exchange": settings.throttle.login.per_ip,
         "client": settings.throttle.client.per_ip,
-        "token": settings.throttle.token.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
         "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,
@@ -162,7 +161,12 @@ async def build_accounts(
         throttles=throttles,
         guard=AttemptGuard(throttle=throttles["mailed_code"], audit=infrastructure.audit),
     )
-    questions = TokenQuestions(throttles["token"])
+    questions = {
+        provider.id: TokenQuestions(
+            _throttle(infrastructure, f"token.{provider.id}", per_ip=str(settings.throttle.token.per_ip))
+        )
+        for provider in settings.providers
+    }
     identity_providers = await build_identity_providers(infrastructure, schemas, identities, questions=questions)
     social = [
         *await build_social_providers(infrastructure, schemas, others=identity_providers.signing_in),

@@ -33,6 +33,7 @@ from shopkeeper.upstream.own_credentials import OwnCredentials
 from shopkeeper.upstream.passwords import ProviderPasswords
 from shopkeeper.upstream.port import PasswordProvider
 from shopkeeper.upstream.provisioning import Provisioning, ProvisioningRules
+from shopkeeper.upstream.refused_tokens import RefusedTokens
 from shopkeeper.upstream.token_questions import TokenQuestions
 from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
@@ -94,9 +95,10 @@ class IdentityProviders:
 
 
 async def build_identity_providers(
-    infrastructure: Infrastructure, schemas: Schemas, identities: Identities, *, questions: TokenQuestions
+    infrastructure: Infrastructure, schemas: Schemas, identities: Identities, *, questions: Mapping[str, TokenQuestions]
 ) -> IdentityProviders:
-    """Build the providers. None is called yet, so that one that is down stops no start.
+    """Build the providers, with the limits of each by its id. None is called yet, so that one that is down stops no
+    start.
 
     Raises:
         IdentityProviderUnusable: a mapper cannot be read or is no Jsonnet.
@@ -109,7 +111,8 @@ async def build_identity_providers(
     asked = [provider_of(section) for section in infrastructure.settings.selfservice.methods.oidc.providers]
     asked += [identity_provider_of(section) for _, section in sections if section.sign_in]
     built = [
-        await _built(index, section, infrastructure, schemas, asked, questions=questions) for index, section in sections
+        await _built(index, section, infrastructure, schemas, asked, questions=questions[section.id])
+        for index, section in sections
     ]
     of_stores = {store.provider for store in infrastructure.settings.stores}
     # An identity is one person in all stores: where one of them has accounts of its own, an account that has not
@@ -261,6 +264,7 @@ def token_source_of(
         others=others,
         jwts=VerifiedTokenCache(clock=clock, ceiling=section.cache),
         opaques=VerifiedTokenCache(clock=clock, ceiling=section.opaque_cache),
+        refused=RefusedTokens(clock=clock, ceiling=section.opaque_cache),
         questions=questions,
     )
 

@@ -49,12 +49,13 @@ class SessionServers:
         return {provider: server.sessions for provider, server in self.servers.items()}
 
 
-def build_session_servers(infrastructure: Infrastructure, *, questions: TokenQuestions) -> SessionServers:
-    """Build them. None is called yet, so that one that is down stops no start."""
+def build_session_servers(infrastructure: Infrastructure, *, questions: Mapping[str, TokenQuestions]) -> SessionServers:
+    """Build them, with the limits of each by the id of its provider. None is called yet, so that one that is down stops
+    no start."""
     sections = _sections(infrastructure)
     longest = max((section.cache_for for section in sections), default=timedelta())
     answers = SessionAnswers(infrastructure.cache, clock=infrastructure.clock, longest=longest)
-    servers = {section.id: _proxied(section, infrastructure, answers, questions) for section in sections}
+    servers = {section.id: _proxied(section, infrastructure, answers, questions[section.id]) for section in sections}
     return SessionServers(servers, answers)
 
 

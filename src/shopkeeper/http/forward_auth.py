@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import Forbidden, IdentityDisabled, StoreUnknown, Unauthenticated
+from shopkeeper.errors import Forbidden, IdentityDisabled, StoreUnknown, TooManyRequests, Unauthenticated
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import NO_STORE, error_response, in_each_language, redirect
@@ -113,6 +113,10 @@ class ForwardAuth:
             return await self._authenticator.customer_in({**scope, "headers": headers, "query_string": query})
         except IdentityDisabled:
             return None  # as their sessions, which have ended
+        except TooManyRequests:
+            if self._optional:
+                raise
+            return None  # gateways turn every other status than 401 and 403 into a failure of their own
 
     async def _allowed(self, cached: CachedSession, options: QueryParams) -> ASGIApp:
         session, headers = cached.session, [*_of_session(cached.session)]

@@ -405,7 +405,8 @@ class TokenThrottle(Section):
     per_ip: RateText = Field(
         default=parse_rate("60/minute"),
         description="Tokens and cookies from one address that an identity provider or a session server is asked about, "
-        "and refuses; valid ones are not counted, and no more are asked about at once; 600/minute with `--dev`",
+        "and refuses, for each of them; valid ones are not counted, and no more are asked about at once; 600/minute "
+        "with `--dev`",
     )
 
 

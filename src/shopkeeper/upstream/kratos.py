@@ -24,7 +24,7 @@ from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import SessionServerUnavailable
 from shopkeeper.upstream.kratos_session import ServerSession, read_session
-from shopkeeper.upstream.refused_sessions import RefusedSessions
+from shopkeeper.upstream.refused_tokens import RefusedTokens
 from shopkeeper.upstream.session_answers import Lifetime, SessionAnswer, SessionAnswers
 from shopkeeper.upstream.token_questions import TokenQuestions
 
@@ -99,7 +99,7 @@ class KratosSessions:
     ) -> None:
         self.server = server
         self._calls, self._answers, self._questions, self._clock = calls, answers, questions, clock
-        self._refused = RefusedSessions(clock=clock, ceiling=server.cache_for)
+        self._refused = RefusedTokens(clock=clock, ceiling=server.cache_for)
         self._whoami = f"{server.public_url}/sessions/whoami"
 
     def recognises(self, token: str) -> bool:

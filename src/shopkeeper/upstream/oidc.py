@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from shopkeeper.client import Client
+from shopkeeper.crypto import digest
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.openid.access_token import AccessToken
 from shopkeeper.openid.access_tokens import LONGEST_TOKEN, AccessTokens
@@ -21,6 +22,7 @@ from shopkeeper.openid.errors import ProviderError, ProviderTokenInvalid
 from shopkeeper.sessions.token_sources import External
 from shopkeeper.upstream.errors import IdentityProviderUnavailable
 from shopkeeper.upstream.own_credentials import OwnCredentials
+from shopkeeper.upstream.refused_tokens import RefusedTokens
 from shopkeeper.upstream.token_questions import TokenQuestions
 from shopkeeper.upstream.verified_token_cache import VerifiedTokenCache
 
@@ -48,6 +50,7 @@ class OidcTokens:
         own: our tokens and keys, which are not sent there either.
         stores: the ids of the fronts that take its tokens.
         jwts, opaques: cache what was verified.
+        refused: keeps which opaque tokens the provider has just refused.
         questions: limits how often the provider is asked about opaque tokens in vain.
     """
 
@@ -62,12 +65,13 @@ class OidcTokens:
         others: Collection[str] = (),
         jwts: VerifiedTokenCache,
         opaques: VerifiedTokenCache,
+        refused: RefusedTokens,
         questions: TokenQuestions,
     ) -> None:
         self._tokens, self._opaque, self._membership = tokens, opaque, membership
         self._stores = frozenset(stores)
         self._own, self._others = own, tuple(others)
-        self._jwts, self._opaques, self._questions = jwts, opaques, questions
+        self._jwts, self._opaques, self._refused, self._questions = jwts, opaques, refused, questions
 
     @property
     def provider(self) -> str:
@@ -144,8 +148,15 @@ class OidcTokens:
         if self._opaque == "refused":
             raise TokenInvalid
         ask = self._tokens.introspect if self._opaque == "introspection" else self._tokens.by_userinfo
-        async with self._questions.of(client):
-            return self._external(await ask(token))
+        key = digest(token)
+        if self._refused.has(key):
+            raise TokenInvalid
+        try:
+            async with self._questions.of(client):
+                return self._external(await ask(token))
+        except ProviderTokenInvalid:
+            self._refused.add(key)
+            raise
 
     def _external(self, token: AccessToken) -> External:
         return External(

@@ -1,4 +1,4 @@
-"""Sessions that a session server has refused a moment ago: a page of a browser with an old cookie costs one call."""
+"""Tokens and cookies that another server has refused a moment ago: a page with an old cookie costs one call."""
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ LONGEST: Final = timedelta(seconds=2)
 MOST: Final = 10_000
 
 
-class RefusedSessions:
+class RefusedTokens:
     """Keeps the hashes of what was refused.
 
     Args:
