@@ -323,6 +323,19 @@ class TestWhoMay:
             for name in (shop.customer.id, shop.customer.id.replace("-", ""), "admin:root", "tool:Jane", " "):
                 assert (await shop.start(session_token=None, agent=name)).status_code == 400, name
 
+    async def test_a_named_agent_looks_like_no_other(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with open_shop(sqlite_dsn, tmp_path, clock, named_agents=True) as shop:
+            id_ = shop.customer.id
+            wide = "".join(chr(ord(each) + 0xFEE0) for each in id_)
+            invisible = [f"Ja{each}ne" for each in ("\u200b", "\u202e", "\u2066", "\ufeff", "\u3164", "\n", "\ufe0f")]
+            dashed = id_.replace("-", "\u2010")
+            for name in (wide, dashed, f"{{{id_}}}", "tool\uff1aJane", "tool\ufe55Jane", "tool\ufe13Jane", *invisible):
+                assert (await shop.start(session_token=None, agent=name)).status_code == 400, ascii(name)
+            started = await shop.started(session_token=None, agent="Zoë Müller-Łukasiewicz 李")
+            assert started["agent"]["name"] == "Zoë Müller-Łukasiewicz 李"
+
     async def test_starting_is_limited_for_each_agent(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
     ) -> None:

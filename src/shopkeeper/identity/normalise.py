@@ -83,7 +83,7 @@ def is_exact(text: str) -> bool:
     >>> is_exact("Owner@EXAMPLE.org"), is_exact("owner@xn--bcher-kva.example"), is_exact("ｏwner@example.org")
     (True, True, False)
     """
-    if unicodedata.normalize("NFKC", text) != text or _visible(text) != text:
+    if unicodedata.normalize("NFKC", text) != text or visible(text) != text:
         return False
     plain, normal = text.lower(), normalise_identifier(text)
     if "@" not in plain:
@@ -95,14 +95,19 @@ def is_exact(text: str) -> bool:
 def fold(text: str) -> str:
     """Lowercase and compose until nothing changes, because lowercasing and removing characters can undo composing."""
     for _ in range(_ROUNDS):
-        folded = unicodedata.normalize("NFKC", _visible(text)).lower().strip()
+        folded = unicodedata.normalize("NFKC", visible(text)).lower().strip()
         if folded == text:
             break
         text = folded
     return text
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Return a text without invisible and direction characters.
+
+    >>> visible("A\\u200bd\\u202ea")
+    'Ada'
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(c for c in text if c not in _INVISIBLE and unicodedata.category(c) not in _INVISIBLE_CATEGORIES)

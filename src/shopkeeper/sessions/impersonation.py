@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
+from unicodedata import normalize
 from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, Unsealable, digest, new_id, new_token
 from shopkeeper.errors import InvalidInput, NotFound
+from shopkeeper.identity.normalise import visible
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.parsing import uuid_or_none
@@ -266,7 +268,9 @@ class Impersonations:
             raise self._refused("Send the agent's session token in 'session_token'; keys may not name agents here.")
         if not name or len(name) > rows.LONGEST_NAME or not storable(name):
             raise InvalidInput(f"'agent' must name the agent, in at most {rows.LONGEST_NAME} characters.")
-        if ":" in name or uuid_or_none(name) is not None:
+        if visible(name) != name:
+            raise InvalidInput("'agent' must have no invisible and no direction characters. It is shown as who acted.")
+        if _looks_like_a_subject(name):
             raise InvalidInput("'agent' must be a name: no id, and nothing with a colon. It is shown as who acted.")
         return name
 
@@ -385,3 +389,9 @@ class Impersonations:
             client_ip=client.ip if client else None,
             details={**told, "key": about.actor.key},
         )
+
+
+def _looks_like_a_subject(name: str) -> bool:
+    """Whether a name could be taken for an identity's id, or for a key with a name, in whatever width and dashes."""
+    plain = normalize("NFKC", name)
+    return ":" in plain or uuid_or_none("".join(filter(str.isalnum, plain))) is not None
