@@ -240,6 +240,7 @@ class TestMarkup:
 OPEN, SESSION, VISIT, FORM, NOT_BUILT = "open", "session", "visit", "form", "not built"
 OWN_FORM = "a customer's form"
 CLIENT = "an OAuth client"
+NO_METHOD = "another method"
 # Every route of the public port, and what it requires. A new route fails this test until it is added here.
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/login/api"): OPEN,
@@ -311,6 +312,11 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/.well-known/jwks.json"): OPEN,
     ("GET", "/.well-known/oauth-authorization-server"): OPEN,
     ("POST", "/oauth2/token"): CLIENT,
+    **{
+        (method, path): NO_METHOD
+        for method in ("DELETE", "GET", "OPTIONS", "PATCH", "PUT")
+        for path in ("/oauth2/token", "/oauth2/revoke")
+    },
     ("POST", "/oauth2/revoke"): CLIENT,
     ("GET", "/.well-known/ory/webauthn.js"): NOT_BUILT,
     ("GET", "/self-service/login"): NOT_BUILT,
@@ -328,6 +334,7 @@ EXPECTED = {
         FORM: {400, 403, 404, 405},
         OWN_FORM: {401},
         CLIENT: {401},
+        NO_METHOD: {405},
     },
     "a guest": {
         OPEN: {200, 204, 303, 404},
@@ -336,6 +343,7 @@ EXPECTED = {
         FORM: {400, 403, 404, 405},
         OWN_FORM: {401},
         CLIENT: {401},
+        NO_METHOD: {405},
     },
     "a customer": {
         OPEN: {200, 303, 400, 403, 404},
@@ -344,6 +352,7 @@ EXPECTED = {
         FORM: {400, 403, 404, 405},
         OWN_FORM: {400, 404},
         CLIENT: {401},
+        NO_METHOD: {405},
     },
 }
 

@@ -55,8 +55,14 @@ class Operations:
         return Operation(unit, session, Loaders(session))
 
     @asynccontextmanager
-    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
+    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
         """Open an engine session for writing: in a unit of its own, or without one for a remote engine."""
+        async with self.change_in_unit(shopper) as (session, _):
+            yield session
+
+    @asynccontextmanager
+    async def change_in_unit(self, shopper: Shopper | None = None) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
+        """Open a session as `change` does, with its unit; None for an engine that does not share our transaction."""
         if not self.engine.shares_transaction:
             await self._refuse_closed_guest()
         opened = engine_session_in_unit(
@@ -124,7 +130,7 @@ class Context:
     async def change_in_unit(self, shopper: Shopper | None = None) -> AsyncIterator[tuple[EngineSession, Unit | None]]:
         """Open a session as `change` does, with its unit; None for an engine that does not share our transaction."""
         try:
-            async with self.operations.change(shopper) as opened:
+            async with self.operations.change_in_unit(shopper) as opened:
                 yield opened
         finally:
             # A remote engine may have made the change although its response was lost.
