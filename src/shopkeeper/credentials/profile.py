@@ -29,7 +29,7 @@ class Profile:
     Args:
         schemas: the schemas of the traits; each identity keeps its own.
         keeps_names: whether addresses and identifiers stay as they are, because an identity provider says which the
-            customer has: one that nobody has verified would keep its owner out.
+            customer has: an unverified one would keep its owner out.
     """
 
     name = PROFILE

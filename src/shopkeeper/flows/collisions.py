@@ -130,7 +130,7 @@ class Collisions:
         """Return the proof of the account where it is linked without another one; None where its owner is asked.
 
         That takes an address that both the provider and the account have verified. Where the customers of every store
-        have their accounts at a provider, nobody could be asked for the proof of an account that has never verified its
+        have their accounts at a provider, there is no other way to prove an account that has never verified its
         address, and is linked to no provider: who has verified it takes the account over, as by a mailed code.
         """
         enrolment, address = collision.enrolment, collision.name

@@ -69,7 +69,7 @@ class LoggedInOnly(FieldExtension):
 
 
 class NotForAgents(FieldExtension):
-    """Closes a field to agents who act as somebody else."""
+    """Closes a field to agents who act as a customer or guest."""
 
     @staticmethod
     def check(context: Context) -> None:

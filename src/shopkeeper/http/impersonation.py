@@ -91,7 +91,7 @@ class ImpersonationRoutes:
         return answer
 
     def _set(self, used: UsedLink) -> list[str]:
-        """Return the cookies of a browser that begins. Forms from before are refused: it is somebody else's now."""
+        """Return the cookies of a browser that begins. Forms opened by its former visitor are refused."""
         about, now, csrf = used.impersonation, self._clock.now(), self._cookies.set_csrf(new_csrf_token())
         if about.kind is Kind.CUSTOMER:
             return [self._cookies.set_session(used.token, expires_at=about.expires_at, now=now, kept=False), csrf]

@@ -6,7 +6,7 @@ answer has a deadline, the body included; what is not known until then is a 503,
     parameters -> caller -> answer of `oauth/introspection.py`, all within the deadline
 
 The token may be in a form, urlencoded or multipart, or in the query, as commercetools' own endpoint takes it; further
-parameters are ignored (section 2.1), `token_type_hint` among them: a token has one source, whatever a caller guesses.
+parameters are ignored (section 2.1), `token_type_hint` among them: a token has one source.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Refusals of the OAuth endpoints: all in the shape of RFC 6749 section 5.2, whatever the reason is."""
+"""Refusals of the OAuth endpoints: all in the shape of RFC 6749 section 5.2."""
 
 from collections.abc import Collection, Mapping
 from typing import Final

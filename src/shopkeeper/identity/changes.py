@@ -24,7 +24,7 @@ DELETED: Final = "identity.deleted"
 """Topics of the outbox. The key is the id of the identity; the payload has `identity_id`, `changed` and `at`."""
 
 EVERY_IDENTITY: Final = UUID(int=0)
-"""As an id for listeners: whatever is cached about any identity is out of date."""
+"""As an id for listeners: all that is cached about any identity is out of date."""
 
 Listener = Callable[[Unit, UUID], Awaitable[None]]
 """Called with the id of an identity inside the unit that changes it."""

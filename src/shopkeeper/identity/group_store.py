@@ -205,7 +205,7 @@ async def add_members(unit: Unit, group_id: UUID, ids: Sequence[UUID], *, source
 
 
 async def remove_members(unit: Unit, group_id: UUID, ids: Collection[UUID]) -> None:
-    """Delete the memberships of identities that this unit has locked, whatever source gave them."""
+    """Delete the memberships of identities that this unit has locked, of every source."""
     table = group_members.c
     await unit.write(delete(group_members).where(table.group_id == group_id, table.identity_id.in_(list(ids))))
 

@@ -121,7 +121,7 @@ def check_header(token: str, rules: JwtRules) -> JwtHeader:
 
 
 def unverified_header(token: str, *, max_bytes: int = MAX_TOKEN) -> Mapping[str, Any]:
-    """Return the header of what looks like a signed token. Anybody can have written it.
+    """Return the unverified header of what looks like a signed token.
 
     Raises:
         TokenRefused: it is no signed token in the compact form, or is too long.
@@ -134,7 +134,7 @@ def unverified_issuer(
 ) -> str | None:
     """Return the issuer that a token names, to choose the keys it is verified with; None where it is no such token.
 
-    Anybody can have written it: it chooses, and proves nothing.
+    It is unverified: it chooses a source, and proves nothing.
 
     Args:
         types: as in `JwtRules`; None for all.

@@ -12,7 +12,7 @@ from shopkeeper.tokens.access_tokens import AccessToken, AccessTokens
 
 
 class AccessTokenSource:
-    """A `TokenSource`. Whoever accepts a token must check its audience.
+    """A `TokenSource`. The caller must check the audience of a token.
 
     Args:
         clients: the ids of the configured clients: the tokens of one that was removed end with it.

@@ -204,7 +204,7 @@ class BearerKey:
 
 
 class WholeHeader:
-    """An agreed value of the `Authorization` header, compared as it is, whatever its scheme: commercetools sends what
+    """An agreed value of the `Authorization` header, compared as it is, with every scheme: commercetools sends what
     it was given as `authorizationHeader`."""
 
     name, scheme, parameters = "", "", frozenset[str]()

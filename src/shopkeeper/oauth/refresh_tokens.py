@@ -1,7 +1,7 @@
 """The grant `refresh_token`: families of tokens in which each has one successor (RFC 9700 section 4.14.2).
 
 A token that was replaced answers with the same successor for a short window, because a lost answer and a retry are no
-theft. Presented later by its client, it is a copy that somebody has kept: the family ends, and with it the access
+theft. Presented later by its client, it is a copy that was kept: the family ends, and with it the access
 tokens that it issued. A family belongs to one client, one audience and one session, and ends with each of them.
 
 The successor is stored sealed with a key that only the replaced token yields, so the database holds no usable token.

@@ -86,7 +86,7 @@ class ProviderCalls:
         content: bytes | None = None,
         max_bytes: int = MAX_ANSWER,
     ) -> HttpResponse:
-        """Send a request; return the answer, whatever its status. A redirect is returned, not followed.
+        """Send a request; return the answer of any status. A redirect is returned, not followed.
 
         Args:
             endpoint: names the circuit breaker. Addresses that callers choose share one.

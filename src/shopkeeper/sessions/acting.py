@@ -49,7 +49,7 @@ class Acting:
 
     Args:
         keys: the ids of the admin keys that may impersonate: what another one has started is good no more.
-        agents: who may: what somebody has started who is no agent any more is good no more, either.
+        agents: who may: an impersonation is not valid any more where its agent is no agent any more.
         protected_groups: the groups whose members are never impersonated.
     """
 

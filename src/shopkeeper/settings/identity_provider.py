@@ -1,4 +1,4 @@
-"""What the settings say of every identity provider that a shop already has, whatever its kind."""
+"""What the settings say of every identity provider that a shop already has, of each kind."""
 
 import re
 from typing import Annotated, Final

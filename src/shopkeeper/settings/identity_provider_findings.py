@@ -29,7 +29,7 @@ def _plain_http(settings: Settings) -> Iterator[Finding]:
 
 
 def _unknown_audience(settings: Settings) -> Iterator[Finding]:
-    """Report tokens of which nobody can tell for whom they were made."""
+    """Report tokens whose audience cannot be known."""
     for path, provider in _of_kind_oidc(settings):
         if provider.opaque_tokens == "userinfo":
             sentence = (

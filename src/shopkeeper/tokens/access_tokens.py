@@ -136,7 +136,7 @@ class AccessTokens:
     async def verify(self, token: str) -> AccessToken:
         """Return what a token says that we signed and that has not expired.
 
-        Raises `TokenInvalid`. Whoever accepts the token must check its audience.
+        Raises `TokenInvalid`. The caller must check the token's audience.
         """
         found = await self.read(token)
         if found.expires_at <= self._clock.now():

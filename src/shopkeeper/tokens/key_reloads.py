@@ -1,4 +1,4 @@
-"""How often tokens of unknown keys may cause the keys to be read: anybody can write such a token."""
+"""How often tokens of unknown keys may cause the keys to be read: a stranger can write such a token."""
 
 from collections import deque
 from datetime import datetime, timedelta
